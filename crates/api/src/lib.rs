@@ -1,0 +1,1 @@
+//! Wire types, validation, problem+json and OpenAPI.

@@ -1,0 +1,1 @@
+//! The control database: schema, transactions, change feed, leases.

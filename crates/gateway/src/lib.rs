@@ -1,0 +1,1 @@
+//! The data plane for Apps: routes, balancing, draining.

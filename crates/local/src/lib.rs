@@ -1,0 +1,1 @@
+//! The engine on this machine: processes, cgroups, sandboxes.

@@ -1,0 +1,1 @@
+//! Log segments that outlive replicas: append, follow, read, keep.

@@ -1,0 +1,1 @@
+//! Desired and observed state in, groups and actions out; pure.

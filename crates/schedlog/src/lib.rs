@@ -1,0 +1,1 @@
+//! The versioned record of snapshot, events and decisions, for replay.

@@ -1,0 +1,1 @@
+//! Routes, use cases, controllers, the scheduler loop and their supervisor.

@@ -1,0 +1,1 @@
+//! The small static parent of every program: frames, spool, exit record.

@@ -1,0 +1,1 @@
+//! Virtual time over the real scheduler: traces, scenarios, replay and what-if.

@@ -1,0 +1,1 @@
+//! Fixtures that tests share: temporary PostgreSQL, ports, waiting for a condition.
