@@ -1,0 +1,227 @@
+//! The trait that every engine implements, and the two ports that are handed to an engine.
+
+use crate::group::{Group, ReplicaKey};
+use crate::observation::{Cursor, Observation};
+use base::{Code, Digest, Epoch, Seq, Span, Time};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use tokio::sync::mpsc;
+
+/// A boxed future: ports are used as `dyn`.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Runs programs. Every call may be repeated and carries the caller's epoch; a lower epoch than the
+/// highest seen is refused with [`EngineError::Superseded`] and has no effect.
+pub trait Engine: Send + Sync {
+    /// Takes the lead: from now on lower epochs are refused, durably.
+    fn lead(&self, epoch: Epoch) -> BoxFuture<'_, Result<(), EngineError>>;
+
+    /// Makes the group's slots exist. Slots that exist are left as they are; slots not listed too.
+    /// Returns when the request is durable here, not when programs run.
+    fn ensure<'a>(
+        &'a self,
+        epoch: Epoch,
+        group: &'a Group,
+    ) -> BoxFuture<'a, Result<(), EngineError>>;
+
+    /// Stops a replica: SIGTERM to its processes, after `grace` SIGKILL. Once it has ended it is observed as
+    /// `Ended`; a second `remove` of an ended replica forgets it (`replicas_gone`). Unknown keys are no error.
+    fn remove<'a>(
+        &'a self,
+        epoch: Epoch,
+        key: &'a ReplicaKey,
+        grace: Span,
+        reason: StopReason,
+    ) -> BoxFuture<'a, Result<(), EngineError>>;
+
+    /// What changed since `cursor`; `None` asks for everything. Waits until something changed or `wait` is over.
+    fn observe(
+        &self,
+        cursor: Option<Cursor>,
+        wait: Span,
+    ) -> BoxFuture<'_, Result<Observation, EngineError>>;
+
+    /// The host name by which other members reach this one once it runs on `node`.
+    fn peer_host(&self, key: &ReplicaKey, node: &str) -> String;
+
+    /// Runs another program inside a running replica.
+    fn exec<'a>(
+        &'a self,
+        key: &'a ReplicaKey,
+        command: &'a [String],
+        terminal: Option<(u16, u16)>,
+    ) -> BoxFuture<'a, Result<Exec, EngineError>>;
+}
+
+/// Why a replica is stopped: recorded with its end, shown to people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// The owner asked (cancel, delete, scale down).
+    Cancelled,
+    /// The owner asked to pause.
+    Suspended,
+    /// A higher claim needs the place.
+    Preempted,
+    /// Its time limit is over.
+    TimeLimit,
+    /// Its gang's success is decided, or another member failed.
+    GangDone,
+    /// A newer Revision replaces it.
+    Replaced,
+    /// The record was read; forget it.
+    Forget,
+    /// Its node is drained.
+    Drained,
+}
+
+impl StopReason {
+    /// The stable word for API, database and disk.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StopReason::Cancelled => "Cancelled",
+            StopReason::Suspended => "Suspended",
+            StopReason::Preempted => "Preempted",
+            StopReason::TimeLimit => "TimeLimit",
+            StopReason::GangDone => "GangDone",
+            StopReason::Replaced => "Replaced",
+            StopReason::Forget => "Forget",
+            StopReason::Drained => "Drained",
+        }
+    }
+}
+
+/// A failed engine call.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A newer leader has acted.
+    #[error("epoch {ours} was superseded by epoch {highest}")]
+    Superseded {
+        /// The caller's.
+        ours: Epoch,
+        /// The highest seen.
+        highest: Epoch,
+    },
+    /// This engine does not do that; names the field.
+    #[error("`{field}` is not supported here: {why}")]
+    Unsupported {
+        /// Path of the field in the template, such as `isolation`.
+        field: String,
+        /// What to do instead.
+        why: String,
+    },
+    /// There is no such running replica.
+    #[error("replica `{0}` is not running")]
+    NotRunning(ReplicaKey),
+    /// The engine cannot be reached or cannot write.
+    #[error("{operation} failed")]
+    Failed {
+        /// What was tried.
+        operation: String,
+        /// Why it failed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl EngineError {
+    /// The kind, for clients.
+    pub fn code(&self) -> Code {
+        match self {
+            EngineError::Superseded { .. } => Code::Conflict,
+            EngineError::Unsupported { .. } => Code::Unsupported,
+            EngineError::NotRunning(_) => Code::NotFound,
+            EngineError::Failed { .. } => Code::Unavailable,
+        }
+    }
+}
+
+/// Standard output or error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A remark of the platform about the output itself: a cut, a loss.
+    Note,
+}
+
+/// A piece of a replica's output. `seq` is dense from 1 within (key); a replica restarted in place goes on counting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its number.
+    pub seq: Seq,
+    /// Which stream.
+    pub stream: Stream,
+    /// When it was read from the pipe.
+    pub time: Time,
+    /// At most 64 KiB, not necessarily whole lines.
+    pub bytes: Vec<u8>,
+}
+
+/// Where an engine delivers output. Handed to engines that hold the pipes.
+pub trait OutputSink: Send + Sync {
+    /// Keeps frames durably and returns the highest `seq` kept for the key: the engine may then drop its
+    /// copy up to there. Frames already kept are ignored. The key names which replica in which project.
+    fn append<'a>(
+        &'a self,
+        project: &'a str,
+        key: &'a ReplicaKey,
+        frames: Vec<Frame>,
+    ) -> BoxFuture<'a, Result<Seq, EngineError>>;
+}
+
+/// What an engine needs from the rest of the platform to prepare and finish a replica.
+pub trait Content: Send + Sync {
+    /// A local file with the content of this digest (a tar, zstd-compressed). Cached; fails if it does not exist.
+    fn blob<'a>(
+        &'a self,
+        project: &'a str,
+        digest: &'a Digest,
+    ) -> BoxFuture<'a, Result<PathBuf, EngineError>>;
+    /// A directory with the built Python environment of this digest.
+    fn environment<'a>(
+        &'a self,
+        project: &'a str,
+        digest: &'a Digest,
+    ) -> BoxFuture<'a, Result<PathBuf, EngineError>>;
+    /// Keeps a file or directory as a compressed tar and returns its digest and the bytes of its files.
+    fn keep<'a>(
+        &'a self,
+        project: &'a str,
+        path: &'a Path,
+    ) -> BoxFuture<'a, Result<(Digest, u64), EngineError>>;
+    /// The opened entries of a Secret's version.
+    fn secret<'a>(
+        &'a self,
+        project: &'a str,
+        name: &'a str,
+        version: u32,
+    ) -> BoxFuture<'a, Result<Vec<(String, Vec<u8>)>, EngineError>>;
+}
+
+/// A program running inside a replica.
+pub struct Exec {
+    /// What it is sent. Dropping it closes its standard input.
+    pub input: mpsc::Sender<ExecInput>,
+    /// What it says; ends after `Exited`.
+    pub output: mpsc::Receiver<ExecOutput>,
+}
+
+/// To a program under exec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExecInput {
+    /// Bytes for standard input.
+    Stdin(Vec<u8>),
+    /// The terminal's new size: columns, rows.
+    Resize(u16, u16),
+}
+
+/// From a program under exec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExecOutput {
+    /// Bytes of a stream; with a terminal everything is `Stdout`.
+    Bytes(Stream, Vec<u8>),
+    /// It exited with this code (128 + signal, as shells count).
+    Exited(i32),
+}
