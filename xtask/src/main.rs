@@ -1,1 +1,50 @@
-fn main() {}
+//! Tasks of this repository. `cargo xtask up` builds and starts the platform with the quickstart,
+//! `cargo xtask test [STAGE…]` is what CI runs, `cargo xtask bench` measures.
+//!
+//! Start with [`test`]: its table of stages is the whole test programme.
+
+mod bench;
+mod build;
+mod layering;
+mod licences;
+mod packages;
+mod sh;
+mod test;
+mod unused;
+mod up;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask up [ARGS…]        build, start the platform, run the quickstart (ARGS go to `moonshot up`)
+cargo xtask test [STAGE…]     run all tests, or only these stages (`cargo xtask test list` names them)
+cargo xtask bench [ID…]       measure (`cargo xtask bench list` names the benches; --quick, --full, --json FILE)
+cargo xtask build             build the shim, the console (where Node is found) and `moonshot`";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (verb, rest) = args
+        .split_first()
+        .map_or(("help", &[][..]), |(verb, rest)| (verb.as_str(), rest));
+    let result = match verb {
+        "up" => up::run(rest),
+        "test" => test::run(rest),
+        "bench" => bench::run(rest),
+        "build" => build::moonshot(build::Profile::Release)
+            .map(|path| sh::say(&path.display().to_string())),
+        "help" | "-h" | "--help" => {
+            sh::say(HELP);
+            Ok(())
+        }
+        other => Err(sh::Failure::new(format!(
+            "there is no task `{other}`\n\n{HELP}"
+        ))),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            sh::say(&format!("error: {failure}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Builds what is run: the static shim, the console, then `moonshot` with both inside.
+
+use crate::sh::{self, Done, Failure};
+use std::path::{Path, PathBuf};
+
+/// How `moonshot` is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// As tests use it.
+    Dev,
+    /// As people use it.
+    Release,
+}
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Where cargo puts things.
+pub(crate) fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| sh::root().join("target"), PathBuf::from)
+}
+
+/// Builds the shim: static, so that it starts in every image, and small.
+pub(crate) fn shim() -> Done<PathBuf> {
+    let mut cargo = sh::command(
+        "cargo",
+        [
+            "build",
+            "--quiet",
+            "--package",
+            "shim",
+            "--bin",
+            "moonshot-shim",
+        ],
+    );
+    cargo.args(["--profile", "shim", "--target", TARGET]);
+    // A folder of its own: other flags would rebuild everything that is shared.
+    let dir = target_dir().join("static");
+    cargo
+        .env("CARGO_TARGET_DIR", &dir)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    sh::run(&mut cargo)?;
+    Ok(dir.join(TARGET).join("shim/moonshot-shim"))
+}
+
+/// Builds the console into `console/dist`; `false` where Node is not found.
+pub(crate) fn console() -> Done<bool> {
+    let dir = sh::root().join("console");
+    if !dir.join("package.json").exists() {
+        return Ok(false);
+    }
+    if !node_is_new_enough() {
+        sh::say(
+            "Node 20.19 or newer was not found: the console is left out (the API and the command line work)",
+        );
+        return Ok(false);
+    }
+    if !node_modules_are_fresh(&dir) {
+        sh::say("console: installing packages");
+        sh::run(
+            sh::command("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"])
+                .current_dir(&dir),
+        )?;
+    }
+    sh::say("console: building");
+    sh::run(sh::command("npm", ["run", "--silent", "build"]).current_dir(&dir))?;
+    Ok(true)
+}
+
+/// Builds `moonshot` with the shim and, where Node is found, the console inside.
+pub(crate) fn moonshot(profile: Profile) -> Done<PathBuf> {
+    sh::say("shim: building");
+    let shim = shim()?;
+    let with_console = console()?;
+    sh::say("moonshot: building");
+    let mut cargo = sh::command("cargo", ["build", "--package", "moonshot"]);
+    cargo.env("MOONSHOT_SHIM", shim);
+    if with_console {
+        cargo.args(["--features", "console"]);
+    }
+    let folder = match profile {
+        Profile::Dev => "debug",
+        Profile::Release => {
+            cargo.arg("--release");
+            "release"
+        }
+    };
+    sh::run(&mut cargo)?;
+    Ok(target_dir().join(folder).join("moonshot"))
+}
+
+fn node_is_new_enough() -> bool {
+    let Ok(version) = sh::read(&mut sh::command("node", ["--version"])) else {
+        return false;
+    };
+    let mut parts = version
+        .trim()
+        .trim_start_matches('v')
+        .split('.')
+        .map(|part| part.parse::<u32>().unwrap_or(0));
+    let (major, minor) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    (major, minor) >= (20, 19) && sh::found("npm")
+}
+
+/// `npm ci` writes `node_modules/.package-lock.json`; it is stale when the lock file is younger.
+fn node_modules_are_fresh(dir: &Path) -> bool {
+    let modified = |path: PathBuf| path.metadata().and_then(|meta| meta.modified()).ok();
+    let installed = modified(dir.join("node_modules/.package-lock.json"));
+    let locked = modified(dir.join("package-lock.json"));
+    matches!((installed, locked), (Some(installed), Some(locked)) if installed >= locked)
+}
+
+/// `python3` 3.11 or newer, which the quickstart needs.
+pub(crate) fn check_python() -> Done {
+    let probe = "import sys, venv; sys.exit(sys.version_info < (3, 11))";
+    sh::run(&mut sh::command("python3", ["-c", probe]))
+        .map_err(|_| Failure::new("Python 3.11 or newer with its `venv` module is needed: sudo apt-get install -y python3-venv"))
+}
