@@ -1,1 +1,10 @@
-//! One end-to-end test binary over the real program.
+//! Starts the real `moonshot` and speaks to it as a person does: through its command line.
+//!
+//! The binary is built by `cargo xtask test` and named by `MOONSHOT_BIN`; each [`Installation`] has a
+//! data directory and ports of its own, so tests run side by side.
+
+pub mod installation;
+pub mod wait;
+
+pub use installation::{Installation, Output};
+pub use wait::{eventually, eventually_some};

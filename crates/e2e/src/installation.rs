@@ -1,0 +1,225 @@
+//! One installation in a temporary directory.
+
+use crate::wait::eventually;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::fs::File;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// A server with its gateway, and the command line that speaks to them. Everything ends with it.
+pub struct Installation {
+    dir: tempfile::TempDir,
+    listen: String,
+    gateway: String,
+    server: Option<Child>,
+    settings: Vec<(String, String)>,
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+pub struct Output {
+    /// Its exit code.
+    pub code: i32,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Output {
+    /// Standard output of a command that succeeded; panics otherwise.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self.stdout
+    }
+
+    /// The JSON that a command that succeeded printed.
+    #[track_caller]
+    pub fn json(self) -> Value {
+        let text = self.ok();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("not JSON ({error}): {text}"))
+    }
+}
+
+/// The program under test.
+pub fn moonshot() -> PathBuf {
+    std::env::var_os("MOONSHOT_BIN").map_or_else(
+        || panic!("MOONSHOT_BIN names no program; run these tests with `cargo xtask test e2e`"),
+        PathBuf::from,
+    )
+}
+
+impl Installation {
+    /// Starts a server with these settings (environment variables) and waits until it is ready.
+    pub fn start(settings: &[(&str, &str)]) -> Installation {
+        let [listen, gateway] = free_ports();
+        let mut installation = Installation {
+            dir: tempfile::Builder::new().prefix("moonshot-e2e-").tempdir().expect("a temporary directory"),
+            listen,
+            gateway,
+            server: None,
+            settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        };
+        installation.start_server();
+        installation
+    }
+
+    /// Starts the server, after [`Installation::kill_server`] or at first.
+    pub fn start_server(&mut self) {
+        let log = File::options().create(true).append(true).open(self.dir.path().join("server.log")).expect("a log file");
+        let server = self
+            .command(&["server"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("the server starts");
+        self.server = Some(server);
+        let ready = || self.run(&["status"]).code == 0;
+        eventually("the server answers", Duration::from_secs(30), ready);
+    }
+
+    /// kill -9 of the server.
+    pub fn kill_server(&mut self) {
+        let mut server = self.server.take().expect("the server runs");
+        server.kill().expect("it is our child");
+        server.wait().expect("it is our child");
+    }
+
+    /// Sends the server a signal.
+    pub fn signal_server(&self, signal: Signal) {
+        let server = self.server.as_ref().expect("the server runs");
+        let pid = Pid::from_child(server);
+        kill_process(pid, signal).expect("the server runs");
+    }
+
+    /// A `moonshot` command of this installation, not yet started.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(moonshot());
+        command
+            .args(args)
+            .current_dir(self.dir.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.dir.path())
+            .env("MOONSHOT_DATA_DIR", self.data())
+            .env("MOONSHOT_LISTEN", &self.listen)
+            .env("MOONSHOT_GATEWAY_LISTEN", &self.gateway)
+            .env("MOONSHOT_SERVER", format!("http://{}", self.listen))
+            .env("MOONSHOT_TOKEN_FILE", self.data().join("admin.token"))
+            .envs(self.settings.iter().map(|(name, value)| (name, value)));
+        for cache in ["UV_CACHE_DIR", "PIP_CACHE_DIR", "SSL_CERT_FILE", "PIP_CERT", "PIP_INDEX_URL", "UV_INDEX_URL"] {
+            if let Some(value) = std::env::var_os(cache) {
+                command.env(cache, value);
+            }
+        }
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.run_with_input(args, "")
+    }
+
+    /// Runs a command with this on its standard input.
+    pub fn run_with_input(&self, args: &[&str], input: &str) -> Output {
+        let mut child = self
+            .command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("moonshot starts");
+        let mut stdin = child.stdin.take().expect("its input is piped");
+        // A command that does not read its input may have closed it.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        let output = child.wait_with_output().expect("it ends");
+        Output {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Applies YAML.
+    #[track_caller]
+    pub fn apply(&self, yaml: &str) -> String {
+        self.run_with_input(&["apply", "-f", "-"], yaml).ok()
+    }
+
+    /// An object as JSON, or `None` where there is none.
+    #[track_caller]
+    pub fn get(&self, kind: &str, name: &str) -> Option<Value> {
+        let output = self.run(&["get", kind, name, "-o", "json"]);
+        if output.code == 3 { None } else { Some(output.json()) }
+    }
+
+    /// An object's `status.phase`.
+    #[track_caller]
+    pub fn phase(&self, kind: &str, name: &str) -> String {
+        let object = self.get(kind, name).unwrap_or_else(|| panic!("there is no {kind}/{name}"));
+        object["status"]["phase"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until a Job or App is in one of the phases; returns the object.
+    #[track_caller]
+    pub fn wait_for(&self, kind: &str, name: &str, phases: &[&str], patience: Duration) -> Value {
+        let mut last = Value::Null;
+        let deadline = std::time::Instant::now() + patience;
+        while std::time::Instant::now() < deadline {
+            last = self.get(kind, name).unwrap_or_default();
+            if last["status"]["phase"].as_str().is_some_and(|phase| phases.contains(&phase)) {
+                return last;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let log = std::fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default();
+        let tail: Vec<&str> = log.lines().rev().take(40).collect();
+        let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
+        panic!("{kind}/{name} is not {phases:?} in {} s but:\n{last:#}\nserver:\n{tail}", patience.as_secs());
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// The directory that commands run in.
+    pub fn home(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// `ip:port` of the gateway.
+    pub fn gateway(&self) -> &str {
+        &self.gateway
+    }
+
+    /// `ip:port` of the API.
+    pub fn listen(&self) -> &str {
+        &self.listen
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        // Stops replicas, gateway and server; what does not stop in time is killed.
+        let _ = self.command(&["down"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+/// Two port numbers that were free a moment ago, as `127.0.0.1:N`.
+fn free_ports() -> [String; 2] {
+    let listeners: Vec<TcpListener> =
+        (0..2).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    [0, 1].map(|i: usize| listeners[i].local_addr().expect("it is bound").to_string())
+}
