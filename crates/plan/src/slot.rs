@@ -1,0 +1,145 @@
+//! One seat as the rows know it ([`Placement`]) and as the engine sees it ([`Sight`]).
+//!
+//! ```text
+//!   reserved ──Bind──► bound ──Stop──► releasing ──Release──► released
+//!      └───────────────── Release (never asked for) ────────────►
+//! ```
+//! `Bind` is committed before the engine is asked, so that a reserved seat is known to the rows
+//! alone and can be given back at once, while a bound one is given back only when the engine (or a
+//! fence around its node) says that nothing of it runs.
+
+use base::Time;
+use engine::{Cause, DeviceGrant, End, Group, Phase, ReplicaKey, ReplicaReport, StopReason};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A seat that was given: where, and with what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placement {
+    /// The node.
+    pub node: String,
+    /// The name by which the other members reach it ([`engine::Engine::peer_host`]).
+    pub host: String,
+    /// The devices it was given; empty in `counted` pools.
+    pub devices: Vec<DeviceGrant>,
+    /// Numbers by port name where replicas share an address; empty where each has its own.
+    pub ports: BTreeMap<String, u16>,
+    /// The attempt's token.
+    pub token: String,
+    /// Where it stands.
+    pub stage: Stage,
+}
+
+/// Where a placement stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stage {
+    /// Committed; no engine was asked for it.
+    Reserved,
+    /// An engine was asked for it, or is about to be.
+    Bound,
+    /// It shall stop: the scheduler evicts it, or a `Stop` was begun.
+    Releasing {
+        /// When the grace ends.
+        deadline: Time,
+        /// Why.
+        reason: StopReason,
+    },
+    /// Its end was observed; the capacity is back.
+    Released(SlotEnd),
+}
+
+/// How a seat ended, kept with the placement: it outlives the engine's own record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotEnd {
+    /// Why it ended.
+    pub cause: Cause,
+    /// Why it had been asked to stop, if it had.
+    pub stopped: Option<StopReason>,
+    /// Its exit code, if it exited by itself.
+    pub exit_code: Option<i32>,
+    /// The signal that killed it, if one did.
+    pub signal: Option<i32>,
+    /// When its program first started, if it did.
+    pub started: Option<Time>,
+    /// When it ended.
+    pub at: Time,
+    /// One sentence for people.
+    pub message: String,
+}
+
+/// What is known of a replica from outside the rows. A key that is in no map is *unseen*: the engine
+/// has never reported it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sight {
+    /// The engine's last report.
+    Seen(Seen),
+    /// The engine says that nothing of it runs and nothing is kept: it was reported gone (which also
+    /// answers a `Stop` of a key that the engine never had), or it was seen before and a complete
+    /// observation does not list it.
+    Gone,
+    /// Its node is fenced: unheard for too long, tokens revoked.
+    Fenced,
+}
+
+/// The part of an engine's report that plans need.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// Where it stands.
+    pub phase: Phase,
+    /// When its program first started.
+    pub started: Option<Time>,
+    /// Since when it is ready for traffic, if it is.
+    pub ready_since: Option<Time>,
+    /// Times it was restarted in place.
+    pub restarts: u32,
+    /// How it last ended before a restart in place.
+    pub last_failure: Option<End>,
+}
+
+impl From<&ReplicaReport> for Seen {
+    fn from(report: &ReplicaReport) -> Self {
+        Seen {
+            phase: report.phase.clone(),
+            started: report.started,
+            ready_since: report.endpoint.as_ref().map(|endpoint| endpoint.since),
+            restarts: report.restarts,
+            last_failure: report.last_failure.clone(),
+        }
+    }
+}
+
+impl fmt::Display for SlotEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.cause)?;
+        if let Some(code) = self.exit_code {
+            write!(f, " with exit code {code}")?;
+        }
+        if let Some(signal) = self.signal {
+            write!(f, " by signal {signal}")?;
+        }
+        if let Some(reason) = self.stopped {
+            write!(f, ", asked to stop: {reason:?}")?;
+        }
+        Ok(())
+    }
+}
+
+/// `worker/0/1`: a key within its owner.
+pub(crate) fn member(key: &ReplicaKey) -> String {
+    format!("{}/{}/{}", key.group, key.index, key.attempt)
+}
+
+/// The line of an `Ensure`: who, where, with what. The token stays out.
+pub(crate) fn show_ensure(f: &mut fmt::Formatter<'_>, group: &Group) -> fmt::Result {
+    write!(f, "ensure {} of {}", group.name, group.title)?;
+    for slot in &group.slots {
+        write!(f, "\n  {}/{} on {}", slot.index, slot.attempt, slot.node)?;
+        for device in &slot.devices {
+            write!(f, ", {} {}", device.class, device.id)?;
+        }
+        for (name, number) in &slot.ports {
+            write!(f, ", port {name} {number}")?;
+        }
+    }
+    Ok(())
+}
