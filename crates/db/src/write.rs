@@ -1,0 +1,312 @@
+//! The writer: one task a process groups waiting writes into one transaction, each in a savepoint of its
+//! own, numbers their changes densely in commit order, commits once, then answers all of them.
+//!
+//! On PostgreSQL a group begins by locking the feed's head, before its first query, so that the snapshot
+//! follows the wait and several servers' groups are ordered; a serialization failure runs the group again.
+//! Closures may therefore run more than once.
+
+use crate::conn::Conn;
+use crate::{Config, DbError, Row, Value};
+use base::{Epoch, Seq, Time, Uid};
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Writes that share a commit at most.
+const GROUP_MAX: usize = 256;
+/// Times a group is run again after a serialization failure.
+const RERUNS_MAX: usize = 10;
+/// Times a lost connection is opened again for one group, with growing pauses (in all about 6 s).
+const REOPENS_MAX: u32 = 6;
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// It is new or changed.
+    Put,
+    /// It is gone.
+    Delete,
+}
+
+/// One entry of the change feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its place.
+    pub seq: Seq,
+    /// The object's kind.
+    pub kind: String,
+    /// The object.
+    pub uid: Uid,
+    /// Its project; empty for wider scopes.
+    pub project: String,
+    /// Its name.
+    pub name: String,
+    /// What happened.
+    pub op: Op,
+}
+
+/// A write under way.
+pub struct Tx<'c> {
+    conn: &'c mut Conn,
+    now: Time,
+    head: u64,
+    changes: Vec<Change>,
+}
+
+impl Tx<'_> {
+    /// Runs a statement; how many rows it changed.
+    pub async fn execute(&mut self, sql: &str, args: &[Value]) -> Result<u64, DbError> {
+        self.conn.execute(sql, args).await
+    }
+
+    /// Runs a statement and reads all its rows.
+    pub async fn fetch(&mut self, sql: &str, args: &[Value]) -> Result<Vec<Row>, DbError> {
+        self.conn.fetch(sql, args).await
+    }
+
+    /// Runs a statement and reads its first row.
+    pub async fn fetch_one(&mut self, sql: &str, args: &[Value]) -> Result<Option<Row>, DbError> {
+        Ok(self.conn.fetch(sql, args).await?.into_iter().next())
+    }
+
+    /// Which database this is.
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.conn.is_postgres()
+    }
+
+    /// The group's time.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Puts an entry into the change feed; its sequence number.
+    pub fn change(&mut self, kind: &str, uid: Uid, project: &str, name: &str, op: Op) -> Seq {
+        let seq = Seq(self.head + self.changes.len() as u64 + 1);
+        let (kind, project, name) = (kind.to_owned(), project.to_owned(), name.to_owned());
+        self.changes.push(Change { seq, kind, uid, project, name, op });
+        seq
+    }
+
+    /// Fails unless `epoch` is the leader's present term.
+    pub async fn check_epoch(&mut self, epoch: Epoch) -> Result<(), DbError> {
+        let row = self.fetch_one("SELECT epoch FROM leases WHERE name = 'leader'", &[]).await?;
+        let held = row.map_or(Ok(0), |row| row.count(0))?;
+        if held == epoch.0 { Ok(()) } else { Err(DbError::Superseded { ours: epoch, held: Epoch(held) }) }
+    }
+}
+
+/// A write whose result type is forgotten.
+pub(crate) trait Write: Send {
+    fn run<'t>(&'t mut self, tx: &'t mut Tx<'_>) -> BoxFuture<'t, Ran>;
+    fn answer(self: Box<Self>, group: Result<(), DbError>);
+}
+
+/// How a closure ended.
+pub(crate) enum Ran {
+    Well,
+    /// It refused; its savepoint is undone and the others go on.
+    Refused,
+    /// The whole group must run again.
+    Serialization,
+    /// The connection is gone.
+    Lost,
+}
+
+struct Closure<F, T, E> {
+    closure: F,
+    epoch: Option<Epoch>,
+    result: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
+}
+
+impl<F, T, E> Write for Closure<F, T, E>
+where
+    F: for<'t, 'c> Fn(&'t mut Tx<'c>) -> BoxFuture<'t, Result<T, E>> + Send,
+    T: Send,
+    E: From<DbError> + AsDbError + Send,
+{
+    fn run<'t>(&'t mut self, tx: &'t mut Tx<'_>) -> BoxFuture<'t, Ran> {
+        Box::pin(async move {
+            let result = match self.epoch {
+                Some(epoch) => match tx.check_epoch(epoch).await {
+                    Ok(()) => (self.closure)(tx).await,
+                    Err(error) => Err(error.into()),
+                },
+                None => (self.closure)(tx).await,
+            };
+            let ran = match &result {
+                Ok(_) => Ran::Well,
+                Err(error) => match error.as_db_error() {
+                    Some(error) if error.is_serialization() => Ran::Serialization,
+                    Some(error) if error.is_lost() => Ran::Lost,
+                    _ => Ran::Refused,
+                },
+            };
+            self.result = Some(result);
+            ran
+        })
+    }
+
+    fn answer(self: Box<Self>, group: Result<(), DbError>) {
+        let result = match (group, self.result) {
+            (Ok(()), Some(result)) | (Err(_), Some(result @ Err(_))) => result,
+            (Err(error), _) => Err(error.into()),
+            (Ok(()), None) => Err(DbError::Stopped.into()),
+        };
+        // Whoever asked may have gone; the write stands.
+        let _ = self.reply.send(result);
+    }
+}
+
+/// Errors that may carry a database's error, so that the writer can tell a failure of the database from a refusal.
+pub trait AsDbError {
+    /// The database's error, if it is one.
+    fn as_db_error(&self) -> Option<&DbError>;
+}
+
+impl AsDbError for DbError {
+    fn as_db_error(&self) -> Option<&DbError> {
+        Some(self)
+    }
+}
+
+/// Sends writes to the writer.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    pub(crate) queue: mpsc::Sender<Box<dyn Write>>,
+}
+
+impl Writer {
+    pub(crate) async fn write<F, T, E>(&self, epoch: Option<Epoch>, closure: F) -> Result<T, E>
+    where
+        F: for<'t, 'c> Fn(&'t mut Tx<'c>) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + AsDbError + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let write = Box::new(Closure { closure, epoch, result: None, reply });
+        self.queue.send(write).await.map_err(|_| E::from(DbError::Stopped))?;
+        answer.await.unwrap_or_else(|_| Err(DbError::Stopped.into()))
+    }
+}
+
+/// The task. Ends when the last sender is gone.
+pub(crate) async fn run(
+    config: Arc<Config>,
+    mut conn: Conn,
+    mut queue: mpsc::Receiver<Box<dyn Write>>,
+    head: watch::Sender<Seq>,
+) {
+    let mut group = Vec::new();
+    while queue.recv_many(&mut group, GROUP_MAX).await > 0 {
+        let outcome = commit(&config, &mut conn, &mut group).await;
+        let (writes, result) = (std::mem::take(&mut group), outcome);
+        match result {
+            Ok(seq) => {
+                head.send_if_modified(|held| {
+                    let newer = seq > *held;
+                    *held = seq.max(*held);
+                    newer
+                });
+                for write in writes {
+                    write.answer(Ok(()));
+                }
+            }
+            Err(error) => {
+                let text = error.to_string();
+                tracing::warn!(error = %text, "a group of writes failed");
+                for write in writes {
+                    write.answer(Err(DbError::Unavailable(text.clone())));
+                }
+            }
+        }
+    }
+    conn.close().await;
+}
+
+async fn commit(config: &Config, conn: &mut Conn, group: &mut [Box<dyn Write>]) -> Result<Seq, DbError> {
+    let mut reruns = 0;
+    let mut reopens = 0;
+    loop {
+        match attempt(config, conn, group).await {
+            Ok(seq) => return Ok(seq),
+            Err(error) if error.is_serialization() && reruns < RERUNS_MAX => {
+                reruns += 1;
+                // The connection may have ended the transaction itself.
+                let _ = conn.script("ROLLBACK").await;
+            }
+            Err(error) if reopens < REOPENS_MAX => {
+                tracing::info!(%error, "opening the database again");
+                tokio::time::sleep(Duration::from_millis(100 << reopens)).await;
+                reopens += 1;
+                if let Ok(fresh) = crate::open_conn(config).await {
+                    *conn = fresh;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn attempt(config: &Config, conn: &mut Conn, group: &mut [Box<dyn Write>]) -> Result<Seq, DbError> {
+    if conn.is_postgres() {
+        conn.script("BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE feed_head IN EXCLUSIVE MODE").await?;
+    } else {
+        conn.script("BEGIN IMMEDIATE").await?;
+    }
+    let rows = conn.fetch("SELECT seq FROM feed_head", &[]).await?;
+    let head = rows.first().map_or(Ok(0), |row| row.count(0))?;
+    let mut tx = Tx { conn, now: (config.clock)(), head, changes: Vec::new() };
+    for write in group.iter_mut() {
+        let n_changes = tx.changes.len();
+        tx.conn.script("SAVEPOINT one").await?;
+        match write.run(&mut tx).await {
+            Ran::Well => tx.conn.script("RELEASE SAVEPOINT one").await?,
+            Ran::Refused => {
+                tx.conn.script("ROLLBACK TO SAVEPOINT one; RELEASE SAVEPOINT one").await?;
+                tx.changes.truncate(n_changes);
+            }
+            Ran::Serialization => return Err(DbError::Serialization),
+            Ran::Lost => return Err(DbError::Unavailable("the connection was lost".to_owned())),
+        }
+    }
+    let changes = std::mem::take(&mut tx.changes);
+    let seq = Seq(head + changes.len() as u64);
+    for chunk in changes.chunks(100) {
+        insert_changes(conn, chunk, (config.clock)()).await?;
+    }
+    if !changes.is_empty() {
+        conn.execute("UPDATE feed_head SET seq = $1", &[seq.into()]).await?;
+    }
+    conn.script("COMMIT").await?;
+    Ok(seq)
+}
+
+async fn insert_changes(conn: &mut Conn, changes: &[Change], now: Time) -> Result<(), DbError> {
+    let mut sql = String::from("INSERT INTO changes (seq, kind, uid, project, name, op, at) VALUES ");
+    let mut args = Vec::with_capacity(7 * changes.len());
+    for (i, change) in changes.iter().enumerate() {
+        let at = 7 * i;
+        let comma = if i == 0 { "" } else { ", " };
+        sql.push_str(&format!(
+            "{comma}(${}, ${}, ${}, ${}, ${}, ${}, ${})",
+            at + 1, at + 2, at + 3, at + 4, at + 5, at + 6, at + 7
+        ));
+        let op = match change.op {
+            Op::Put => "put",
+            Op::Delete => "delete",
+        };
+        args.extend([
+            change.seq.into(),
+            change.kind.as_str().into(),
+            change.uid.into(),
+            change.project.as_str().into(),
+            change.name.as_str().into(),
+            op.into(),
+            now.into(),
+        ] as [Value; 7]);
+    }
+    conn.execute(&sql, &args).await?;
+    Ok(())
+}
