@@ -143,3 +143,125 @@ pub(crate) fn show_ensure(f: &mut fmt::Formatter<'_>, group: &Group) -> fmt::Res
     }
     Ok(())
 }
+
+/// What rows and engine together say about a seat.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Standing {
+    /// No engine was asked for it.
+    Unasked,
+    /// An engine was, or is about to be; it has not answered.
+    Unseen {
+        /// Why it shall stop, if it shall.
+        releasing: Option<StopReason>,
+    },
+    /// It is there.
+    Live {
+        /// Why it shall stop, if it shall.
+        releasing: Option<StopReason>,
+        /// The engine has been told so.
+        stopping: bool,
+        /// Its program runs (or stops).
+        running: bool,
+    },
+    /// It ended; its capacity is still counted.
+    Ended(SlotEnd),
+    /// It ended and its capacity is back.
+    Released(SlotEnd),
+}
+
+impl Standing {
+    pub(crate) fn of(placement: &Placement, sight: Option<&Sight>, now: Time) -> Standing {
+        let releasing = match &placement.stage {
+            Stage::Released(end) => return Standing::Released(end.clone()),
+            Stage::Reserved | Stage::Bound => None,
+            Stage::Releasing { reason, .. } => Some(*reason),
+        };
+        let lost = |cause, message: &str| {
+            Standing::Ended(SlotEnd {
+                cause,
+                stopped: releasing,
+                exit_code: None,
+                signal: None,
+                started: None,
+                at: now,
+                message: message.to_owned(),
+            })
+        };
+        match (sight, releasing) {
+            (Some(Sight::Fenced), _) => lost(
+                Cause::NodeLost,
+                &format!("node `{}` was not heard of for too long", placement.node),
+            ),
+            (Some(Sight::Gone) | None, None) if placement.stage == Stage::Reserved => {
+                Standing::Unasked
+            }
+            (Some(Sight::Gone), None) => {
+                lost(Cause::Evicted, "the engine no longer holds the replica")
+            }
+            (Some(Sight::Gone), Some(_)) => lost(Cause::Stopped, "it stopped when asked"),
+            (None, releasing) => Standing::Unseen { releasing },
+            (Some(Sight::Seen(seen)), releasing) => match &seen.phase {
+                Phase::Ended(end) => Standing::Ended(SlotEnd {
+                    cause: end.cause,
+                    stopped: releasing,
+                    exit_code: end.exit_code,
+                    signal: end.signal,
+                    started: seen.started,
+                    at: end.at,
+                    message: end.message.clone(),
+                }),
+                Phase::Stopping(_) => Standing::Live {
+                    releasing,
+                    stopping: true,
+                    running: true,
+                },
+                Phase::Running => Standing::Live {
+                    releasing,
+                    stopping: false,
+                    running: true,
+                },
+                Phase::Preparing | Phase::BackingOff(_) => Standing::Live {
+                    releasing,
+                    stopping: false,
+                    running: false,
+                },
+            },
+        }
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn end(&self) -> Option<&SlotEnd> {
+        match self {
+            Standing::Ended(end) | Standing::Released(end) => Some(end),
+            Standing::Unasked | Standing::Unseen { .. } | Standing::Live { .. } => None,
+        }
+    }
+
+    /// Why it shall stop or had been asked to.
+    pub(crate) fn releasing(&self) -> Option<StopReason> {
+        match self {
+            Standing::Unasked => None,
+            Standing::Unseen { releasing } | Standing::Live { releasing, .. } => *releasing,
+            Standing::Ended(end) | Standing::Released(end) => end.stopped,
+        }
+    }
+}
+
+impl SlotEnd {
+    /// The end of a seat that no engine was asked for.
+    pub(crate) fn unused(reason: StopReason, now: Time) -> SlotEnd {
+        SlotEnd {
+            cause: Cause::Stopped,
+            stopped: Some(reason),
+            exit_code: None,
+            signal: None,
+            started: None,
+            at: now,
+            message: "it was stopped before it started".to_owned(),
+        }
+    }
+
+    pub(crate) fn succeeded(&self) -> bool {
+        self.cause == Cause::Succeeded
+    }
+}

@@ -114,7 +114,8 @@ pub enum SuccessRule {
 /// port taken, evicted) are not charged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetrySpec {
-    /// Charged failures after which a unit is given up: 0 means that the first is final.
+    /// Charged failures that a unit survives: with 0 the first is final. The members of an elastic gang
+    /// share one limit.
     pub limit: u32,
     /// How long the next attempt waits.
     pub backoff: Backoff,
@@ -221,7 +222,8 @@ pub struct UnitState {
     pub readmit: bool,
     /// Where it stands.
     pub stage: UnitStage,
-    /// The members of the current attempt that were given a placement, released ones included.
+    /// The members of the current attempt that were given a placement, released ones included. They stay
+    /// when the unit is done, and go when it gets its next attempt.
     pub members: Vec<MemberState>,
 }
 

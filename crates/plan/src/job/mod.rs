@@ -11,16 +11,37 @@
 //! The next attempt exists only after every member of the last was released, so there are never two
 //! live attempts of one unit.
 //!
-//! Read [`input`], then [`output`], then the decisions.
+//! Rules, in short (each has its place in the files below):
+//! - A gang starts all or nothing: nothing is ensured before every seat is there.
+//! - Capacity comes back on an observed end or a fenced node, never on a decision.
+//! - A gang stops as soon as its success is decided or cannot be reached any more. A member's failure
+//!   takes the gang along; with the rule `any`, deciding members may fall one by one.
+//! - Indexes of an array fail by themselves, as Kubernetes' `backoffLimitPerIndex` has it: the others
+//!   run to their end, and the Job fails after all if one index did. `failed_max` ends it sooner, as
+//!   `maxFailedIndexes` does.
+//! - Failures are charged by cause ([`RetrySpec`]); what is nobody's fault is bounded by [`FAULTS_MAX`].
+//! - A success that is decided stands, whatever is asked afterwards.
+//!
+//! Read [`input`], then [`output`], then [`decide`]; [`judge`] and [`retry`] hold the judgements.
 
-mod decide;
 mod input;
 mod output;
+
+mod decide;
+mod ensure;
+mod judge;
+mod retry;
+mod status;
+mod view;
 
 pub use decide::plan_job;
 pub use input::{
     Backoff, FailedRetry, Finished, GroupSpec, Intent, JobInput, JobPhase, JobSpec, MemberState,
-    Restart, RetrySpec, Success, SuccessRule, Tally, UnitKey, UnitOutcome, UnitSeats, UnitStage,
-    UnitState, unit_seats,
+    NotAUnit, Restart, RetrySpec, Success, SuccessRule, Tally, UnitKey, UnitOutcome, UnitSeats,
+    UnitStage, UnitState, unit_seats,
 };
-pub use output::{JobAction, JobPlan, JobStatusPlan, Then, UnitCounts, UnitFailure};
+pub use output::{
+    FAILURES_SHOWN_MAX, JobAction, JobPlan, JobStatusPlan, Then, UnitCounts, UnitFailure,
+};
+pub use retry::{BACKOFF_BASE, BACKOFF_CAP, FAULTS_MAX, STEADY_RUN};
+pub(crate) use retry::{backoff, describe};

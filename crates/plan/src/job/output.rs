@@ -103,7 +103,8 @@ pub enum JobAction {
         /// What follows.
         then: Then,
     },
-    /// Rows: the Job is over. Nothing of it waits or holds capacity.
+    /// Rows: the Job is over. Nothing of it holds capacity (refuse the step if a unit was admitted
+    /// meanwhile); tasks that still wait are withdrawn in the same transaction.
     Finish {
         /// `Succeeded`, `Failed` or `Cancelled`.
         phase: JobPhase,

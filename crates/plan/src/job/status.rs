@@ -1,0 +1,187 @@
+//! What a Job's status says.
+
+use super::input::{Finished, JobInput, JobPhase, Restart, UnitKey, UnitOutcome, UnitStage};
+use super::judge::Goal;
+use super::output::{FAILURES_SHOWN_MAX, JobStatusPlan, UnitCounts, UnitFailure};
+use super::view::{UnitView, Units};
+use crate::reason::{Reason, ReasonCode};
+use crate::slot::Standing;
+use base::Time;
+
+pub(super) fn status(
+    input: &JobInput,
+    units: &Units<'_>,
+    goal: &Goal,
+    started: Option<Time>,
+    give_ups: &[Reason],
+) -> JobStatusPlan {
+    let counts = count(input, units);
+    let n_live = live_members(units);
+    let runs = units
+        .all()
+        .filter(|unit| unit.is_placed())
+        .flat_map(|unit| &unit.members)
+        .any(|member| matches!(member.standing, Standing::Live { running: true, .. }));
+    let placed = counts.starting + counts.running + counts.stopping > 0;
+    let active = if runs {
+        JobPhase::Running
+    } else if placed {
+        JobPhase::Starting
+    } else {
+        JobPhase::Queued
+    };
+    let (phase, reason) = match goal {
+        Goal::End { reason, .. } => (active, ending(reason, n_live)),
+        Goal::Pause if placed || counts.waiting > 0 => (
+            JobPhase::Suspending,
+            Reason::new(
+                ReasonCode::Suspended,
+                format!("it is being suspended; {} to stop", replicas(n_live)),
+            ),
+        ),
+        Goal::Pause => (
+            JobPhase::Suspended,
+            Reason::new(ReasonCode::Suspended, "it is suspended"),
+        ),
+        Goal::Run => (active, running(input, &counts, n_live, give_ups)),
+    };
+    JobStatusPlan {
+        phase,
+        reason,
+        // A pause stops the clock of the time limit; the next start begins it anew.
+        started: started.filter(|_| phase != JobPhase::Suspended),
+        units: counts,
+        failures: failures(units),
+    }
+}
+
+pub(super) fn finished_status(
+    input: &JobInput,
+    units: &Units<'_>,
+    finished: &Finished,
+) -> JobStatusPlan {
+    JobStatusPlan {
+        phase: finished.phase,
+        reason: finished.reason.clone(),
+        started: input.started,
+        units: count(input, units),
+        failures: failures(units),
+    }
+}
+
+fn ending(reason: &Reason, n_live: usize) -> Reason {
+    let sentence = match n_live {
+        0 => reason.sentence.clone(),
+        n => format!("{}; {} to stop", reason.sentence, replicas(n)),
+    };
+    Reason::new(reason.code, sentence)
+}
+
+fn running(input: &JobInput, counts: &UnitCounts, n_live: usize, give_ups: &[Reason]) -> Reason {
+    let single = !matches!(input.spec.restart, Restart::Index { .. });
+    if single {
+        if let Some(reason) = give_ups.first() {
+            return ending(reason, n_live);
+        }
+        return match counts {
+            UnitCounts { stopping: 1.., .. } => Reason::new(
+                ReasonCode::Stopping,
+                format!("an attempt ends; {} to stop", replicas(n_live)),
+            ),
+            UnitCounts { running: 1.., .. } => {
+                Reason::new(ReasonCode::Running, format!("{} run", replicas(n_live)))
+            }
+            UnitCounts { starting: 1.., .. } => {
+                Reason::new(ReasonCode::Preparing, "its replicas are being started")
+            }
+            UnitCounts {
+                backing_off: 1.., ..
+            } => Reason::new(
+                ReasonCode::BackingOff,
+                "the last attempt failed; the next one waits",
+            ),
+            UnitCounts { .. } => {
+                Reason::new(ReasonCode::WaitingForCapacity, "it waits for its turn")
+            }
+        };
+    }
+    let code = if counts.running + counts.starting > 0 {
+        ReasonCode::Running
+    } else if counts.waiting == 0 && counts.backing_off > 0 {
+        ReasonCode::BackingOff
+    } else {
+        ReasonCode::WaitingForCapacity
+    };
+    Reason::new(code, format!("indexes: {counts}"))
+}
+
+fn replicas(n: usize) -> String {
+    match n {
+        1 => "1 replica".to_owned(),
+        n => format!("{n} replicas"),
+    }
+}
+
+fn live_members(units: &Units<'_>) -> usize {
+    units
+        .all()
+        .filter(|unit| unit.is_placed())
+        .flat_map(|unit| &unit.members)
+        .filter(|member| member.end().is_none())
+        .count()
+}
+
+fn count(input: &JobInput, units: &Units<'_>) -> UnitCounts {
+    let mut counts = UnitCounts::default();
+    for unit in &units.main {
+        *place(&mut counts, unit) += 1;
+    }
+    let wanted = match input.spec.restart {
+        Restart::Index { count, .. } => count,
+        Restart::Gang | Restart::Rank => 1,
+    };
+    // Units without a row are new.
+    let known = u32::try_from(units.main.len()).unwrap_or(u32::MAX);
+    counts.pending += wanted.saturating_sub(known);
+    counts
+}
+
+fn place<'c>(counts: &'c mut UnitCounts, unit: &UnitView<'_>) -> &'c mut u32 {
+    match &unit.state.stage {
+        UnitStage::New => &mut counts.pending,
+        UnitStage::BackingOff { .. } => &mut counts.backing_off,
+        UnitStage::Waiting { .. } => &mut counts.waiting,
+        UnitStage::Done(UnitOutcome::Succeeded) => &mut counts.succeeded,
+        UnitStage::Done(UnitOutcome::Failed(_)) => &mut counts.failed,
+        UnitStage::Done(UnitOutcome::Stopped) => &mut counts.stopped,
+        UnitStage::Placed { .. } => {
+            let mut standings = unit.members.iter().map(|member| &member.standing);
+            let releasing =
+                |standing: &&Standing| standing.end().is_none() && standing.releasing().is_some();
+            let runs = |standing: &Standing| {
+                standing.end().is_some() || matches!(standing, Standing::Live { running: true, .. })
+            };
+            if standings.clone().any(|standing| releasing(&standing)) {
+                &mut counts.stopping
+            } else if standings.all(runs) && !unit.members.is_empty() {
+                &mut counts.running
+            } else {
+                &mut counts.starting
+            }
+        }
+    }
+}
+
+fn failures(units: &Units<'_>) -> Vec<UnitFailure> {
+    let failed = units.main.iter().filter_map(|unit| {
+        let UnitStage::Done(UnitOutcome::Failed(reason)) = &unit.state.stage else {
+            return None;
+        };
+        let key: &UnitKey = &unit.key;
+        Some(UnitFailure {
+            unit: key.clone(),
+            reason: reason.clone(),
+        })
+    });
+    failed.take(FAILURES_SHOWN_MAX).collect()
+}
