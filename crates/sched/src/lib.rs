@@ -7,10 +7,32 @@
 //! Decisions are assumptions until the caller has committed them; it then answers each with
 //! [`Event::Committed`] or [`Event::Rejected`].
 
+pub mod config;
 pub mod decision;
 pub mod event;
 pub mod explain;
 
+mod sched;
+
+mod decide;
+mod place;
+mod why;
+
+mod board;
+mod fragmentation;
+mod ledger;
+mod task;
+mod waiting;
+
+mod class;
+mod cluster;
+mod domains;
+
+mod amount;
+mod hash;
+mod names;
+
+pub use config::{Backfill, Config, ModelOrder, Scoring};
 pub use decision::{Decision, DecisionId, DecisionKind, DeviceShare, EvictReason, Placement};
 pub use event::{
     Affinity, CalendarEntry, DeviceMode, DeviceSpec, Event, GroupSpec, NodeId, NodeSpec, Packing,
@@ -18,3 +40,4 @@ pub use event::{
     TaskSpec, Toleration, TopologyRequest,
 };
 pub use explain::{Blocker, Explanation, Standing};
+pub use sched::Sched;

@@ -1,0 +1,64 @@
+//! What can be set about the scheduler. Every bound of the core stands here.
+
+use base::Span;
+
+/// The settings, passed whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How free nodes are compared.
+    pub scoring: Scoring,
+    /// What a task's list of GPU models means for the choice between nodes.
+    pub models: ModelOrder,
+    /// The most memory that cached scores may use; the least recently used class goes first.
+    pub score_bytes_max: usize,
+    /// Whether tasks may go past a task that waits for capacity, and on what condition.
+    pub backfill: Backfill,
+    /// The most tasks that may be told to stop at once, over all reasons but drains.
+    pub evictions_max: u32,
+    /// How long capacity that is being freed is kept for the task it is freed for, after the last deadline.
+    pub nomination_ttl: Span,
+    /// Half-life of the use that counts against a queue's fair share; zero counts only the present use.
+    pub usage_half_life: Span,
+}
+
+/// How free nodes are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scoring {
+    /// The node with the least left over.
+    BestFit,
+    /// The node whose GPUs lose the least for the tasks seen so far (FGD, ATC'23, coarse), then best fit.
+    Fragmentation,
+}
+
+/// What a list of GPU models means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelOrder {
+    /// The earlier model is taken while a node with it is free.
+    Strict,
+    /// Fragmentation decides first, the order only between equals.
+    AfterFragmentation,
+}
+
+/// Whether tasks may go past one that waits for capacity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backfill {
+    /// Nobody passes within a queue.
+    Never,
+    /// Whoever leaves the nodes that are kept for the waiting task alone, or ends before it could start.
+    Easy,
+}
+
+impl Config {
+    /// The settings of a platform that nobody has tuned.
+    pub const fn standard() -> Self {
+        Self {
+            scoring: Scoring::Fragmentation,
+            models: ModelOrder::Strict,
+            score_bytes_max: 64 << 20,
+            backfill: Backfill::Easy,
+            evictions_max: 4_096,
+            nomination_ttl: Span::from_secs(60),
+            usage_half_life: Span::ZERO,
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The decision loop: whose turn it is, and what becomes of the attempt.
+//!
+//! Queues are visited from the root down: those below their guarantee first, then the one with the
+//! smallest dominant share over its guarantee, weighted. Within a queue the order is strict for each
+//! pool: a task that waits for a pool keeps the later ones of its queue out of it, and out of no other.
+
+use crate::amount::{GPU, LANES, MEMORY, SLOTS};
+use crate::class::ClassIdx;
+use crate::cluster::PoolIdx;
+use crate::decision::{Decision, DecisionId, DecisionKind};
+use crate::ledger::QueueIdx;
+use crate::place::{Kept, Refusal, Seat};
+use crate::sched::{Pending, Sched};
+use crate::task::{Held, Order, Stage, TaskIdx};
+use crate::waiting::RowIdx;
+use base::Time;
+
+/// Shares are counted in parts of this.
+pub(crate) const SHARE_ONE: i64 = 1 << 30;
+
+/// What one call of [`Sched::decide`] may still do.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    left: i64,
+}
+
+impl Budget {
+    pub(crate) fn spend(&mut self, steps: usize) {
+        self.left -= steps as i64;
+    }
+    pub(crate) fn is_spent(&self) -> bool {
+        self.left <= 0
+    }
+}
+
+impl Sched {
+    /// Proposes what to do now, within a budget of elementary steps (one for each task looked at and
+    /// each seat found). At least one task is looked at; what is left waits for the next call.
+    pub fn decide(&mut self, now: Time, steps: u32) -> Vec<Decision> {
+        let mut budget = Budget {
+            left: i64::from(steps),
+        };
+        let mut decisions = Vec::new();
+        self.cluster.refresh_largest();
+        self.wake_gained();
+        self.place_waiting(now, &mut budget, &mut decisions);
+        decisions
+    }
+
+    fn wake_gained(&mut self) {
+        for pool in 0..self.cluster.pools.len() {
+            if self.gains_told.len() <= pool {
+                self.gains_told.push(0);
+            }
+            let gains = self.cluster.pools[pool].gains;
+            if self.gains_told[pool] != gains {
+                self.gains_told[pool] = gains;
+                self.waiting.wake_pool(PoolIdx(pool as u32));
+            }
+        }
+    }
+
+    fn place_waiting(&mut self, now: Time, budget: &mut Budget, decisions: &mut Vec<Decision>) {
+        // How many queues at or below each have somebody to try.
+        let mut ready = vec![0u32; self.ledger.queues.len()];
+        let mut roots = Vec::new();
+        for queue in self.waiting.ready_queues() {
+            let root = *self.ledger.queue(queue).path.last().unwrap_or(&queue);
+            if !roots.contains(&root) {
+                roots.push(root);
+            }
+        }
+        roots.sort_by(|a, b| {
+            let name = |queue: &QueueIdx| &self.ledger.queue(*queue).name;
+            name(a).cmp(name(b))
+        });
+        self.place_readmitted(now, budget, decisions);
+        for queue in self.waiting.ready_queues() {
+            for above in &self.ledger.queue(queue).path {
+                ready[above.0 as usize] += 1;
+            }
+        }
+        while let Some(queue) = self.next_queue(&roots, &ready) {
+            let Some(next) = self.waiting.next(queue) else {
+                break;
+            };
+            budget.spend(1);
+            self.try_start(next, now, budget, decisions);
+            if !self.waiting.has_ready(queue) {
+                for above in &self.ledger.queue(queue).path {
+                    ready[above.0 as usize] -= 1;
+                }
+            }
+            if budget.is_spent() {
+                break;
+            }
+        }
+    }
+
+    /// Replicas that were admitted before take their seats again before anybody else is looked at.
+    fn place_readmitted(&mut self, now: Time, budget: &mut Budget, decisions: &mut Vec<Decision>) {
+        for queue in self.waiting.ready_queues() {
+            while let Some(next) = self.waiting.next(queue) {
+                if !self.tasks.get(next.2).readmit {
+                    break;
+                }
+                budget.spend(1);
+                self.try_start(next, now, budget, decisions);
+            }
+        }
+    }
+
+    /// Walks down from the roots to the queue whose turn it is.
+    fn next_queue(&mut self, roots: &[QueueIdx], ready: &[u32]) -> Option<QueueIdx> {
+        let mut level = roots.to_vec();
+        let mut parent: Option<QueueIdx> = None;
+        loop {
+            level.retain(|queue| ready[queue.0 as usize] > 0);
+            let best = match level.as_slice() {
+                [only] => Some(*only),
+                _ => {
+                    let mut best: Option<((i64, i64), QueueIdx)> = None;
+                    for queue in &level {
+                        let key = self.turn(*queue);
+                        let is_better = best.is_none_or(|(least, other)| {
+                            key < least || (key == least && self.is_older(*queue, other, ready))
+                        });
+                        if is_better {
+                            best = Some((key, *queue));
+                        }
+                    }
+                    best.map(|(_, queue)| queue)
+                }
+            };
+            // A queue with work of its own and below it serves its own first.
+            match best {
+                None => return parent.filter(|parent| self.waiting.has_ready(*parent)),
+                Some(queue) => {
+                    if self.waiting.has_ready(queue) {
+                        return Some(queue);
+                    }
+                    parent = Some(queue);
+                    level.clone_from(&self.ledger.queue(queue).children);
+                }
+            }
+        }
+    }
+
+    fn is_older(&self, queue: QueueIdx, other: QueueIdx, ready: &[u32]) -> bool {
+        self.head(queue, ready) < self.head(other, ready)
+    }
+
+    /// The first order at or below a queue.
+    fn head(&self, queue: QueueIdx, ready: &[u32]) -> Option<Order> {
+        let own = self.waiting.next(queue).map(|(_, order, _)| order);
+        let children = self.ledger.queue(queue).children.iter();
+        let below = children
+            .filter(|child| ready[child.0 as usize] > 0)
+            .filter_map(|child| self.head(*child, ready));
+        own.into_iter().chain(below).min()
+    }
+
+    /// The smaller, the sooner: (dominant share, less priority).
+    fn turn(&mut self, queue: QueueIdx) -> (i64, i64) {
+        let priority = self.ledger.queue(queue).spec.as_ref();
+        let priority = priority.map_or(0, |spec| i64::from(spec.priority));
+        (self.share(queue), -priority)
+    }
+
+    /// The largest share of any resource of any pool that the queue uses over its guarantee, by weight.
+    /// Below its guarantee the share is negative: minus the part of the guarantee that is unused.
+    pub(crate) fn share(&mut self, queue: QueueIdx) -> i64 {
+        let mut most = 0;
+        let mut deficit = 0;
+        for pool in 0..self.cluster.pools.len() as u32 {
+            let pool = PoolIdx(pool);
+            if self.cluster.pool(pool).spec.is_none() {
+                continue;
+            }
+            let used = self.ledger.used(queue, pool);
+            let capacity = self.cluster.pool(pool).capacity;
+            let lines = self.ledger.lines(queue, pool, &self.cluster);
+            let (guaranteed, weight) = (lines.guaranteed, lines.weight.max(1));
+            for lane in 0..LANES {
+                // A resource that the pool lacks says nothing about shares, nor does a count of slots.
+                if lane == SLOTS || capacity.0[lane] <= 0 {
+                    continue;
+                }
+                let over = used.0[lane] - guaranteed.0[lane];
+                let share = scale(over, capacity.0[lane]) / weight;
+                most = most.max(share);
+                if guaranteed.0[lane] > 0 && over < 0 && (lane == GPU || lane != MEMORY) {
+                    deficit = deficit.max(scale(-over, guaranteed.0[lane]));
+                }
+            }
+        }
+        if most > 0 { most } else { -deficit }
+    }
+
+    fn try_start(
+        &mut self,
+        (row, order, idx): (RowIdx, Order, TaskIdx),
+        now: Time,
+        budget: &mut Budget,
+        decisions: &mut Vec<Decision>,
+    ) {
+        let queue = self.tasks.get(idx).queue;
+        if self.ledger.queue(queue).spec.is_none() {
+            // Waits for the queue, which wakes everybody.
+            self.waiting.park(row, &[]);
+            return;
+        }
+        let parts = self.parts_of(idx);
+        let mut pools: Vec<PoolIdx> = Vec::new();
+        for (class, ..) in &parts {
+            for pool in self.pools_of(*class) {
+                if !pools.contains(&pool) {
+                    pools.push(pool);
+                }
+            }
+        }
+        let closed: Vec<PoolIdx> = pools
+            .iter()
+            .copied()
+            .filter(|pool| {
+                let first = self.waiting.blocked(queue, *pool);
+                first.is_some_and(|first| first < order)
+            })
+            .collect();
+        match self.place_gang(queue, &parts, &[], &closed, &Kept::new()) {
+            Ok(seats) => {
+                budget.spend(seats.len());
+                self.dequeue(idx);
+                let decision = self.start(idx, seats, now);
+                decisions.push(decision);
+            }
+            Err(refusals) => {
+                for (pool, refusal) in refusals {
+                    // What can never start here stands in nobody's way.
+                    if !matches!(refusal, Refusal::Never | Refusal::NeverQuota(_)) {
+                        self.waiting.block(queue, pool, order);
+                    }
+                }
+                self.waiting.park(row, &pools);
+            }
+        }
+    }
+
+    pub(crate) fn parts_of(&self, idx: TaskIdx) -> Vec<(ClassIdx, u32, u32)> {
+        let shape = self.classes.shape(self.tasks.get(idx).shape);
+        let parts = shape.parts.iter();
+        parts
+            .map(|part| (part.class, part.min, part.count))
+            .collect()
+    }
+
+    fn start(&mut self, idx: TaskIdx, seats: Vec<Seat>, now: Time) -> Decision {
+        let id = self.next_id();
+        let placements = seats
+            .iter()
+            .map(|seat| self.placement(seat.slot, seat.node, &seat.shares))
+            .collect();
+        for seat in seats {
+            let held = Held {
+                slot: seat.slot,
+                node: seat.node,
+                shares: seat.shares.into_boxed_slice(),
+                releasing: None,
+            };
+            self.note_held(idx, held);
+        }
+        self.keep();
+        let task = self.tasks.get_mut(idx);
+        task.stage = Stage::Starting(id);
+        task.started = now;
+        let pending = Pending::Start {
+            task: task.id,
+            next: None,
+        };
+        let kind = DecisionKind::Start {
+            task: task.id,
+            generation: task.generation,
+            placements,
+        };
+        self.pending.insert(id, pending);
+        Decision { id, kind }
+    }
+
+    pub(crate) fn next_id(&mut self) -> DecisionId {
+        self.decisions_made += 1;
+        DecisionId(self.decisions_made)
+    }
+}
+
+/// `part` of `whole` in parts of [`SHARE_ONE`].
+fn scale(part: i64, whole: i64) -> i64 {
+    (i128::from(part) * i128::from(SHARE_ONE) / i128::from(whole.max(1))) as i64
+}

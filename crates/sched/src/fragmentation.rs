@@ -1,0 +1,291 @@
+//! How much a placement hurts what is likely to come: fragmentation gradient descent (Weng et al.,
+//! USENIX ATC 2023), with a coarse score so that packing breaks ties.
+//!
+//! The fragmentation of a node for a typical member is the idle GPU that this member could not use
+//! there; a node's loss is the mean over the typical members of its pool, weighted by how often they
+//! came. What is typical is learnt from arrivals, at arrival counts that double, so that scores
+//! stay cached in between.
+
+use crate::amount::CPU;
+use crate::cluster::{Ask, Cluster, NodeIdx, PoolIdx};
+use crate::hash::{Folded, Map};
+use crate::names::Name;
+use std::hash::{Hash, Hasher};
+
+/// Losses closer than this (thousandths of a GPU) are equal, and packing decides. Exact losses pack
+/// worse (92.4 % instead of 95.5 % of GPUs allocated on the public openb trace).
+const COARSE: i64 = 80;
+
+/// Weights of the typical members sum to this.
+const WHOLE: i64 = 1 << 16;
+
+/// The typical members cover this share of the arrivals.
+const COVER_PERCENT: u64 = 95;
+
+/// The most kinds of members that are kept to learn from, in one pool.
+const KINDS_MAX: usize = 512;
+
+/// The first time that something is learnt, then at four times as many arrivals.
+const FIRST_LESSON: u64 = 128;
+
+/// The most devices that are looked at on a node.
+const DEVICES: usize = 16;
+
+/// What one kind of member asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Kind {
+    cpu: i64,
+    gpus: u32,
+    part: i32,
+    models: Vec<Name>,
+}
+
+/// A kind with its weight.
+#[derive(Clone, Debug)]
+struct TypicalKind {
+    kind: Kind,
+    weight: i64,
+}
+
+#[derive(Debug, Default)]
+struct PoolKinds {
+    counts: Map<Kind, u64>,
+    arrivals: u64,
+    next_lesson: u64,
+    version: u32,
+    typical: Vec<TypicalKind>,
+}
+
+/// What is typical, pool by pool.
+#[derive(Debug, Default)]
+pub(crate) struct Typical {
+    pools: Vec<PoolKinds>,
+}
+
+impl Typical {
+    /// Changes when the typical members change.
+    pub(crate) fn version(&self, pool: PoolIdx) -> u32 {
+        self.pools
+            .get(pool.0 as usize)
+            .map_or(0, |pool| pool.version)
+    }
+
+    /// Notes that members arrived that may run in a pool.
+    pub(crate) fn arrived(&mut self, pool: PoolIdx, ask: &Ask, count: u32) {
+        let at = pool.0 as usize;
+        if self.pools.len() <= at {
+            self.pools.resize_with(at + 1, PoolKinds::default);
+        }
+        let pool = &mut self.pools[at];
+        let kind = Kind {
+            cpu: ask.amount.0[CPU],
+            gpus: ask.gpus,
+            part: ask.part,
+            models: ask.models.clone(),
+        };
+        if pool.counts.len() >= KINDS_MAX && !pool.counts.contains_key(&kind) {
+            // Halving forgets the rare kinds first and lets the mix of the present win.
+            pool.counts.retain(|_, count| {
+                *count /= 2;
+                *count > 0
+            });
+        }
+        if pool.counts.len() < KINDS_MAX {
+            *pool.counts.entry(kind).or_default() += u64::from(count);
+        }
+        pool.arrivals += u64::from(count);
+        if pool.arrivals >= pool.next_lesson.max(FIRST_LESSON) {
+            pool.next_lesson = pool.arrivals * 4;
+            pool.learn();
+        }
+    }
+
+    /// A digest of all that the loss on a node depends on.
+    pub(crate) fn state(&self, node: NodeIdx, cluster: &Cluster) -> u64 {
+        let at = node.0 as usize;
+        let mut hasher = Folded::default();
+        hasher.write_u64(cluster.nodes.free[at].0[CPU] as u64);
+        for device in &cluster.nodes.devices[at] {
+            let usable = device.healthy && device.class == cluster.gpu;
+            let left = if usable { device.left } else { 0 };
+            hasher.write_u64((u64::from(device.model.0) << 32) | u64::from(left as u32));
+        }
+        hasher.finish() | 1
+    }
+
+    /// The loss of placing a member on a node, in coarse steps around 512: smaller is better.
+    pub(crate) fn coarse_loss(
+        &self,
+        node: NodeIdx,
+        ask: &Ask,
+        pool: PoolIdx,
+        cluster: &Cluster,
+    ) -> u64 {
+        let Some(typical) = self.pools.get(pool.0 as usize) else {
+            return 512;
+        };
+        if typical.typical.is_empty() {
+            return 512;
+        }
+        let (mut gpus, cpu) = Gpus::of(node, cluster, ask);
+        let before = typical.loss(&gpus, cpu);
+        let cpu_after = cpu - ask.amount.0[CPU];
+        let mut after = i64::MAX;
+        if ask.part > 0 {
+            // The best device for the part is part of the score.
+            let mut tried = [0i32; DEVICES];
+            for at in 0..gpus.len {
+                let left = gpus.left[at];
+                if !gpus.usable[at] || left < ask.part || tried[..at].contains(&left) {
+                    continue;
+                }
+                tried[at] = left;
+                gpus.left[at] -= ask.part;
+                after = after.min(typical.loss(&gpus, cpu_after));
+                gpus.left[at] = left;
+            }
+        } else {
+            let mut wanted = ask.gpus;
+            for at in 0..gpus.len {
+                if wanted > 0 && gpus.usable[at] && gpus.left[at] >= 1_000 {
+                    gpus.left[at] -= 1_000;
+                    wanted -= 1;
+                }
+            }
+            after = typical.loss(&gpus, cpu_after);
+        }
+        if after == i64::MAX {
+            return 1_023;
+        }
+        (512 + (after - before).div_euclid(COARSE * WHOLE)).clamp(0, 1_023) as u64
+    }
+
+    /// The device of a node that loses the least by giving a part of itself.
+    pub(crate) fn best_device(
+        &self,
+        node: NodeIdx,
+        ask: &Ask,
+        pool: PoolIdx,
+        cluster: &Cluster,
+        candidates: impl Iterator<Item = u16>,
+    ) -> Option<u16> {
+        let typical = self.pools.get(pool.0 as usize);
+        let devices = &cluster.nodes.devices[node.0 as usize];
+        let mut best: Option<((i64, i32, u16), u16)> = None;
+        let (gpus, cpu) = Gpus::of(node, cluster, ask);
+        for device in candidates {
+            let left = devices[device as usize].left;
+            let loss = match typical.filter(|typical| !typical.typical.is_empty()) {
+                Some(typical) => {
+                    let mut gpus = gpus;
+                    let position = gpus.device[..gpus.len].iter().position(|d| *d == device);
+                    if let Some(position) = position {
+                        gpus.left[position] -= ask.part;
+                    }
+                    let loss = typical.loss(&gpus, cpu - ask.amount.0[CPU]);
+                    loss.div_euclid(COARSE * WHOLE)
+                }
+                None => 0,
+            };
+            let rank = (loss, left, device);
+            if best.is_none_or(|(least, _)| rank < least) {
+                best = Some((rank, device));
+            }
+        }
+        best.map(|(_, device)| device)
+    }
+}
+
+/// The GPUs of one node, flat.
+#[derive(Clone, Copy)]
+struct Gpus {
+    len: usize,
+    left: [i32; DEVICES],
+    device: [u16; DEVICES],
+    /// Whether the asking member may use it.
+    usable: [bool; DEVICES],
+    model: Option<Name>,
+}
+
+impl Gpus {
+    fn of(node: NodeIdx, cluster: &Cluster, ask: &Ask) -> (Gpus, i64) {
+        let at = node.0 as usize;
+        let mut gpus = Gpus {
+            len: 0,
+            left: [0; DEVICES],
+            device: [0; DEVICES],
+            usable: [false; DEVICES],
+            model: None,
+        };
+        for (number, device) in cluster.nodes.devices[at].iter().enumerate() {
+            if device.class != cluster.gpu || !device.healthy || gpus.len == DEVICES {
+                continue;
+            }
+            gpus.left[gpus.len] = device.left;
+            gpus.device[gpus.len] = number as u16;
+            gpus.usable[gpus.len] = (ask.models.is_empty() || ask.models.contains(&device.model))
+                && device.memory >= ask.gpu_memory;
+            gpus.model = gpus.model.or(Some(device.model));
+            gpus.len += 1;
+        }
+        (gpus, cluster.nodes.free[at].0[CPU])
+    }
+}
+
+impl PoolKinds {
+    fn learn(&mut self) {
+        let mut kinds: Vec<(&Kind, u64)> = self.counts.iter().map(|(k, n)| (k, *n)).collect();
+        kinds.sort_by(|(a, na), (b, nb)| {
+            let key = |kind: &Kind| (kind.gpus, kind.part, kind.cpu, kind.models.clone());
+            nb.cmp(na).then_with(|| key(a).cmp(&key(b)))
+        });
+        let total: u64 = kinds.iter().map(|(_, n)| n).sum();
+        let mut covered = 0;
+        let mut typical = Vec::new();
+        for (kind, count) in kinds {
+            if covered * 100 >= total * COVER_PERCENT {
+                break;
+            }
+            covered += count;
+            typical.push((kind.clone(), count));
+        }
+        self.typical = typical
+            .into_iter()
+            .map(|(kind, count)| TypicalKind {
+                kind,
+                weight: (i128::from(WHOLE) * i128::from(count) / i128::from(covered.max(1))) as i64,
+            })
+            .collect();
+        self.version += 1;
+    }
+
+    /// The weighted idle GPU of a node that typical members could not use.
+    fn loss(&self, gpus: &Gpus, cpu: i64) -> i64 {
+        let lefts = &gpus.left[..gpus.len];
+        let idle: i64 = lefts.iter().map(|left| i64::from(*left)).sum();
+        let mut loss = 0;
+        for TypicalKind { kind, weight } in &self.typical {
+            let wants_gpu = kind.gpus > 0 || kind.part > 0;
+            let model_fits = kind.models.is_empty()
+                || gpus.model.is_some_and(|model| kind.models.contains(&model));
+            let unusable = if !wants_gpu || !model_fits || cpu < kind.cpu {
+                idle
+            } else {
+                let least = if kind.gpus > 0 { 1_000 } else { kind.part };
+                let (mut enough, mut scraps) = (0, 0);
+                for left in lefts {
+                    let fits = *left >= least;
+                    enough += u32::from(fits);
+                    scraps += if fits { 0 } else { i64::from(*left) };
+                }
+                if enough >= kind.gpus.max(1) {
+                    scraps
+                } else {
+                    idle
+                }
+            };
+            loss += weight * unusable;
+        }
+        loss
+    }
+}

@@ -1,0 +1,326 @@
+//! What holds a task, found by looking at it alone: nothing here changes the state.
+
+use crate::amount::{GPU, LANES, MEMORY};
+use crate::class::{Class, ClassIdx};
+use crate::cluster::{Excluded, HOLE, NodeIdx, PoolIdx};
+use crate::domains::NOWHERE;
+use crate::event::TaskId;
+use crate::explain::{Blocker, Explanation, Standing};
+use crate::ledger::{QueueIdx, show};
+use crate::sched::Sched;
+use crate::task::{Stage, TaskIdx};
+use base::Time;
+use std::collections::BTreeMap;
+
+impl Sched {
+    /// What is to be said about a task at `now`.
+    pub fn explain(&self, task: TaskId, _now: Time) -> Explanation {
+        let mut explanation = Explanation {
+            task,
+            standing: Standing::Unknown,
+            blockers: Vec::new(),
+            change: None,
+            expected_start: None,
+        };
+        let Some(idx) = self.tasks.find(task) else {
+            return explanation;
+        };
+        let found = self.tasks.get(idx);
+        if let Some(evicting) = found.evicting() {
+            let because = match evicting.on_behalf_of.map(|id| (id, self.tasks.find(id))) {
+                Some((_, Some(other))) => {
+                    let name = &self.tasks.get(other).name;
+                    format!("{}, to make room for `{name}`", evicting.reason)
+                }
+                Some((id, None)) => {
+                    format!("{}, to make room for task {}", evicting.reason, id.0)
+                }
+                None => evicting.reason.to_string(),
+            };
+            explanation.standing = Standing::Evicting { because };
+            return explanation;
+        }
+        match found.stage {
+            Stage::Starting(_) => explanation.standing = Standing::Starting,
+            Stage::Running => {
+                let because = self.why_there(idx);
+                explanation.standing = Standing::Running { because };
+            }
+            Stage::Waiting => {
+                let (before, first) = self.waiting.before(found.queue, found.order());
+                explanation.standing = Standing::Waiting {
+                    position: before + 1,
+                };
+                explanation.blockers = self.blockers(idx, before, first);
+            }
+        }
+        explanation
+    }
+
+    fn why_there(&self, idx: TaskIdx) -> String {
+        let task = self.tasks.get(idx);
+        let mut nodes: Vec<NodeIdx> = task.held.iter().map(|held| held.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let Some(first) = nodes.first() else {
+            return "it holds no seat".to_owned();
+        };
+        let pool = self.cluster.pool(self.cluster.nodes.pool[first.0 as usize]);
+        let name = &self.cluster.nodes.text[first.0 as usize].name;
+        let rule = if pool.is_spread() {
+            "emptiest"
+        } else {
+            "fullest"
+        };
+        match nodes.len() {
+            1 => format!("{name} was the {rule} node that fits"),
+            n => format!(
+                "{name} and {} others were the {rule} nodes of pool `{}` that fit together",
+                n - 1,
+                pool.name
+            ),
+        }
+    }
+
+    fn blockers(
+        &self,
+        idx: TaskIdx,
+        before: usize,
+        first: Option<TaskIdx>,
+    ) -> Vec<(String, Blocker)> {
+        let task = self.tasks.get(idx);
+        let queue = self.ledger.queue(task.queue);
+        if queue.spec.is_none() {
+            let queue = queue.name.clone();
+            return vec![(String::new(), Blocker::QueueMissing { queue })];
+        }
+        let mut blockers: Vec<(String, Blocker)> = Vec::new();
+        for (class, min, _) in self.parts_of(idx) {
+            let pools = self.pools_of(class);
+            if pools.is_empty() && min > 0 {
+                return vec![(String::new(), Blocker::NoNodes)];
+            }
+            let found: Vec<(PoolIdx, Option<Blocker>)> = pools
+                .iter()
+                .map(|pool| (*pool, self.blocker(task.queue, class, min, *pool)))
+                .collect();
+            if found.iter().all(|(_, blocker)| blocker.is_some()) && min > 0 {
+                for (pool, blocker) in found {
+                    let name = &self.cluster.pool(pool).name;
+                    // The first group that is held in a pool speaks for it.
+                    if let Some(blocker) = blocker
+                        && blockers.iter().all(|(pool, _)| pool != name)
+                    {
+                        blockers.push((name.clone(), blocker));
+                    }
+                }
+            }
+        }
+        if let (true, Some(first)) = (blockers.is_empty() && before > 0, first) {
+            let pools = self.parts_of(idx);
+            let pool = pools.first().and_then(|(class, ..)| {
+                let pools = self.pools_of(*class);
+                pools
+                    .first()
+                    .map(|pool| self.cluster.pool(*pool).name.clone())
+            });
+            let first = self.tasks.get(first).name.to_string();
+            let behind = Blocker::Behind {
+                first,
+                count: before,
+            };
+            blockers.push((pool.unwrap_or_default(), behind));
+        } else if blockers.is_empty() {
+            blockers.push((String::new(), Blocker::NotYetDecided));
+        }
+        blockers
+    }
+
+    /// What holds a group in one pool, were it alone; `None` where it would fit.
+    fn blocker(
+        &self,
+        queue: QueueIdx,
+        class_idx: ClassIdx,
+        min: u32,
+        pool_idx: PoolIdx,
+    ) -> Option<Blocker> {
+        let class = self.classes.class(class_idx);
+        let pool = self.cluster.pool(pool_idx);
+        if pool.count == 0 {
+            return Some(Blocker::NoNodes);
+        }
+        let ask = self.cluster.ask(class, pool_idx);
+        let members = pool.members.iter().copied();
+        let nodes: Vec<NodeIdx> = members
+            .filter(|node| *node != HOLE && self.cluster.nodes.present[node.0 as usize])
+            .collect();
+        let mut excluded: BTreeMap<Excluded, usize> = BTreeMap::new();
+        let mut eligible = Vec::new();
+        for node in &nodes {
+            match self.cluster.excluded(*node, class, &ask) {
+                Some(rule) => *excluded.entry(rule).or_default() += 1,
+                None => eligible.push(*node),
+            }
+        }
+        if eligible.is_empty() {
+            return Some(excluded_by(nodes.len(), excluded));
+        }
+        if let Some(never) = self.never_fits(&eligible, &ask, pool_idx, class) {
+            return Some(never);
+        }
+        let total = self.class_amount(class_idx, pool_idx).times(i64::from(min));
+        if let Some(quota) = self.quota_blocker(queue, pool_idx, &total) {
+            return Some(quota);
+        }
+        let (near, far): (Vec<NodeIdx>, Vec<NodeIdx>) = eligible
+            .iter()
+            .partition(|node| !class.has_affinity() || self.domains.allows(class, **node));
+        if near.is_empty() {
+            *excluded.entry(Excluded::Affinity).or_default() += far.len();
+            return Some(excluded_by(nodes.len(), excluded));
+        }
+        let mut fits = 0u32;
+        let mut by_domain: BTreeMap<u32, u32> = BTreeMap::new();
+        let column = class
+            .topology
+            .filter(|(_, required)| *required)
+            .and_then(|(label, _)| self.domains.column(label));
+        for node in &near {
+            let here = self.cluster.count_fits(*node, &ask, min);
+            fits = fits.saturating_add(here);
+            if let Some(column) = column {
+                let domain = self.domains.domain(column, *node);
+                if domain != NOWHERE {
+                    *by_domain.entry(domain).or_default() += here;
+                }
+            }
+        }
+        if fits < min {
+            return Some(self.full(&near, &ask.amount, pool_idx, fits, min));
+        }
+        if let (Some(topology), Some(_)) = (&class.spec.topology, column) {
+            let best = by_domain.values().copied().max().unwrap_or(0);
+            if best < min {
+                return Some(Blocker::Topology {
+                    level: topology.level.clone(),
+                    best,
+                    needs: min,
+                });
+            }
+        }
+        None
+    }
+
+    fn never_fits(
+        &self,
+        eligible: &[NodeIdx],
+        ask: &crate::cluster::Ask,
+        pool_idx: PoolIdx,
+        class: &Class,
+    ) -> Option<Blocker> {
+        let pool = self.cluster.pool(pool_idx);
+        if ask.unknown.is_some() {
+            let missing = class.spec.request.extended.iter().find(|(name, _)| {
+                let name = self.cluster.names.find(name);
+                name.and_then(|name| pool.lane(name)).is_none()
+            });
+            let (lane, amount) = missing?;
+            return Some(Blocker::NeverFits {
+                lane: lane.clone(),
+                asked: amount.to_string(),
+                largest: "0".to_owned(),
+            });
+        }
+        let room = |node: &NodeIdx| self.cluster.count_empty(*node, ask);
+        if eligible.iter().any(|node| room(node) > 0) {
+            return None;
+        }
+        // The lane that keeps out the most nodes, and the most that any of them has of it.
+        let mut short = [0usize; LANES];
+        let mut largest = [0i64; LANES];
+        for node in eligible {
+            let capacity = &self.cluster.nodes.capacity[node.0 as usize];
+            for lane in 0..LANES {
+                let lacks = ask.amount.0[lane] > 0 && capacity.0[lane] < ask.amount.0[lane];
+                short[lane] += usize::from(lacks);
+                largest[lane] = largest[lane].max(capacity.0[lane]);
+            }
+        }
+        let lane = (0..LANES)
+            .max_by_key(|lane| (short[*lane], LANES - lane))
+            .filter(|lane| short[*lane] > 0)
+            .unwrap_or(GPU);
+        Some(Blocker::NeverFits {
+            lane: pool.lane_name(lane, &self.cluster.names).to_owned(),
+            asked: show(lane, ask.amount.0[lane]),
+            largest: show(lane, largest[lane]),
+        })
+    }
+
+    fn quota_blocker(
+        &self,
+        queue: QueueIdx,
+        pool: PoolIdx,
+        more: &crate::amount::Amount,
+    ) -> Option<Blocker> {
+        for above in &self.ledger.queue(queue).path {
+            let used = self.ledger.used(*above, pool);
+            let limit = self.ledger.limit_now(*above, pool, &self.cluster);
+            for lane in 0..LANES {
+                if more.0[lane] > 0 && used.0[lane].saturating_add(more.0[lane]) > limit.0[lane] {
+                    let names = &self.cluster.names;
+                    return Some(Blocker::Quota {
+                        queue: self.ledger.queue(*above).name.clone(),
+                        lane: self.cluster.pool(pool).lane_name(lane, names).to_owned(),
+                        used: show(lane, used.0[lane]),
+                        asked: show(lane, more.0[lane]),
+                        limit: show(lane, limit.0[lane]),
+                    });
+                }
+            }
+        }
+        None
+    }
+
+    fn full(
+        &self,
+        nodes: &[NodeIdx],
+        ask: &crate::amount::Amount,
+        pool: PoolIdx,
+        fits: u32,
+        needs: u32,
+    ) -> Blocker {
+        let mut short = [0usize; LANES];
+        let mut free = [0i64; LANES];
+        for node in nodes {
+            let have = &self.cluster.nodes.free[node.0 as usize];
+            for lane in 0..LANES {
+                short[lane] += usize::from(ask.0[lane] > 0 && have.0[lane] < ask.0[lane]);
+                free[lane] = free[lane].saturating_add(have.0[lane].max(0));
+            }
+        }
+        // Devices can be short although their sum would do: then no lane is, and GPUs are the answer.
+        let preferred = if ask.0[GPU] > 0 { GPU } else { MEMORY };
+        let lane = (0..LANES)
+            .filter(|lane| ask.0[*lane] > 0)
+            .max_by_key(|lane| (short[*lane], *lane == preferred, LANES - lane))
+            .unwrap_or(preferred);
+        let names = &self.cluster.names;
+        Blocker::Full {
+            lane: self.cluster.pool(pool).lane_name(lane, names).to_owned(),
+            fits,
+            needs,
+            free: show(lane, free[lane]),
+        }
+    }
+}
+
+fn excluded_by(nodes: usize, rules: BTreeMap<Excluded, usize>) -> Blocker {
+    Blocker::Excluded {
+        nodes,
+        by: rules
+            .into_iter()
+            .map(|(rule, count)| (rule.to_string(), count))
+            .collect(),
+    }
+}
