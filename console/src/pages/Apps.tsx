@@ -4,7 +4,7 @@ import { useLanguage } from "../i18n";
 import { ListPage } from "../ui/ListPage";
 import { Phase } from "../ui/Phase";
 
-const phases = ["Progressing", "Available", "Degraded", "Unavailable"];
+const phases = ["Progressing", "Ready", "Degraded", "Stopped"];
 const route = getRouteApi("/apps");
 
 export function Apps() {

@@ -31,14 +31,30 @@ pub struct Token {
 }
 
 /// Makes sure that a principal is known; its id.
-pub async fn principal(tx: &mut Tx<'_>, issuer: &str, subject: &str, kind: &str, fresh: Uid) -> Result<Uid, DbError> {
+pub async fn principal(
+    tx: &mut Tx<'_>,
+    issuer: &str,
+    subject: &str,
+    kind: &str,
+    fresh: Uid,
+) -> Result<Uid, DbError> {
     let sql = "SELECT id FROM principals WHERE issuer = $1 AND subject = $2";
     if let Some(row) = tx.fetch_one(sql, &[issuer.into(), subject.into()]).await? {
         return row.uid(0);
     }
     let now = tx.now();
     let sql = "INSERT INTO principals (id, issuer, subject, kind, name, created_at) VALUES ($1, $2, $3, $4, $3, $5)";
-    tx.execute(sql, &[fresh.into(), issuer.into(), subject.into(), kind.into(), now.into()]).await?;
+    tx.execute(
+        sql,
+        &[
+            fresh.into(),
+            issuer.into(),
+            subject.into(),
+            kind.into(),
+            now.into(),
+        ],
+    )
+    .await?;
     Ok(fresh)
 }
 
@@ -60,17 +76,24 @@ pub async fn insert_token(tx: &mut Tx<'_>, token: &Token) -> Result<(), DbError>
     tx.execute(sql, &args).await.map(|_| ())
 }
 
-const TOKEN: &str = "id, principal, name, hash, scope, created_at, expires_at, last_used_at, revoked_at";
+const TOKEN: &str =
+    "id, principal, name, hash, scope, created_at, expires_at, last_used_at, revoked_at";
 
 /// The token with this hash.
 pub async fn token(db: &Db, hash: &str) -> Result<Option<Token>, DbError> {
-    let rows = db.fetch(&format!("SELECT {TOKEN} FROM tokens WHERE hash = $1"), &[hash.into()]).await?;
+    let rows = db
+        .fetch(
+            &format!("SELECT {TOKEN} FROM tokens WHERE hash = $1"),
+            &[hash.into()],
+        )
+        .await?;
     rows.first().map(token_of).transpose()
 }
 
 /// All tokens that are not revoked.
 pub async fn tokens(db: &Db) -> Result<Vec<Token>, DbError> {
-    let sql = format!("SELECT {TOKEN} FROM tokens WHERE revoked_at IS NULL ORDER BY created_at, id");
+    let sql =
+        format!("SELECT {TOKEN} FROM tokens WHERE revoked_at IS NULL ORDER BY created_at, id");
     db.fetch(&sql, &[]).await?.iter().map(token_of).collect()
 }
 
@@ -84,26 +107,53 @@ pub async fn revoke(tx: &mut Tx<'_>, id: Uid) -> Result<bool, DbError> {
 /// Notes when tokens were last used.
 pub async fn used(tx: &mut Tx<'_>, ids: &[(Uid, Time)]) -> Result<(), DbError> {
     for (id, at) in ids {
-        tx.execute("UPDATE tokens SET last_used_at = $2 WHERE id = $1", &[(*id).into(), (*at).into()]).await?;
+        tx.execute(
+            "UPDATE tokens SET last_used_at = $2 WHERE id = $1",
+            &[(*id).into(), (*at).into()],
+        )
+        .await?;
     }
     Ok(())
 }
 
 /// The answer to an earlier request under this key: the request's digest and the response.
-pub async fn answered(tx: &mut Tx<'_>, principal: &str, key: &str) -> Result<Option<(String, Json)>, DbError> {
+pub async fn answered(
+    tx: &mut Tx<'_>,
+    principal: &str,
+    key: &str,
+) -> Result<Option<(String, Json)>, DbError> {
     let since = tx.now() - IDEMPOTENCY_KEPT;
     let sql = "SELECT request, response FROM idempotency WHERE principal = $1 AND key = $2 AND created_at > $3";
-    let row = tx.fetch_one(sql, &[principal.into(), key.into(), since.into()]).await?;
+    let row = tx
+        .fetch_one(sql, &[principal.into(), key.into(), since.into()])
+        .await?;
     row.map(|row| Ok((row.text(0)?, row.json(1)?))).transpose()
 }
 
 /// Keeps an answer.
-pub async fn answer(tx: &mut Tx<'_>, principal: &str, key: &str, request: &str, response: &Json) -> Result<(), DbError> {
+pub async fn answer(
+    tx: &mut Tx<'_>,
+    principal: &str,
+    key: &str,
+    request: &str,
+    response: &Json,
+) -> Result<(), DbError> {
     let now = tx.now();
     let sql = "INSERT INTO idempotency (principal, key, request, response, created_at) VALUES ($1, $2, $3, $4, $5) \
          ON CONFLICT (principal, key) DO UPDATE SET request = excluded.request, response = excluded.response, \
          created_at = excluded.created_at";
-    tx.execute(sql, &[principal.into(), key.into(), request.into(), response.into(), now.into()]).await.map(|_| ())
+    tx.execute(
+        sql,
+        &[
+            principal.into(),
+            key.into(),
+            request.into(),
+            response.into(),
+            now.into(),
+        ],
+    )
+    .await
+    .map(|_| ())
 }
 
 /// Forgets old answers, at most `limit`; how many.
@@ -115,14 +165,18 @@ pub async fn forget(tx: &mut Tx<'_>, limit: u32) -> Result<u64, DbError> {
 
 /// A setting.
 pub async fn setting(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>, DbError> {
-    let row = tx.fetch_one("SELECT value FROM settings WHERE name = $1", &[name.into()]).await?;
+    let row = tx
+        .fetch_one("SELECT value FROM settings WHERE name = $1", &[name.into()])
+        .await?;
     row.map(|row| row.text(0)).transpose()
 }
 
 /// Writes a setting.
 pub async fn set(tx: &mut Tx<'_>, name: &str, value: &str) -> Result<(), DbError> {
     let sql = "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-    tx.execute(sql, &[name.into(), value.into()]).await.map(|_| ())
+    tx.execute(sql, &[name.into(), value.into()])
+        .await
+        .map(|_| ())
 }
 
 fn token_of(row: &Row) -> Result<Token, DbError> {

@@ -30,7 +30,9 @@ pub struct Entry {
 
 /// Adds an entry.
 pub async fn add(tx: &mut Tx<'_>, entry: &Entry) -> Result<(), DbError> {
-    let row = tx.fetch_one("SELECT COALESCE(MAX(seq), 0) FROM audit", &[]).await?;
+    let row = tx
+        .fetch_one("SELECT COALESCE(MAX(seq), 0) FROM audit", &[])
+        .await?;
     let seq = row.map_or(Ok(0), |row| row.int(0))? + 1;
     let sql = "INSERT INTO audit (seq, at, actor, verb, kind, project, name, uid, before_digest, after_digest, request) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
@@ -42,7 +44,11 @@ pub async fn add(tx: &mut Tx<'_>, entry: &Entry) -> Result<(), DbError> {
         entry.kind.as_str().into(),
         entry.project.as_str().into(),
         entry.name.as_str().into(),
-        entry.uid.map(|uid| uid.to_string()).unwrap_or_default().into(),
+        entry
+            .uid
+            .map(|uid| uid.to_string())
+            .unwrap_or_default()
+            .into(),
         entry.before.as_str().into(),
         entry.after.as_str().into(),
         entry.request.as_str().into(),
@@ -69,5 +75,9 @@ pub async fn list(db: &Db, since: u64, limit: u32) -> Result<Vec<(u64, Entry)>, 
         };
         Ok((row.count(0)?, entry))
     };
-    db.fetch(sql, &[since.into(), limit.into()]).await?.iter().map(entry).collect()
+    db.fetch(sql, &[since.into(), limit.into()])
+        .await?
+        .iter()
+        .map(entry)
+        .collect()
 }

@@ -20,11 +20,19 @@ impl Conn {
         match self {
             Conn::Sqlite(conn) => {
                 let query = bind_sqlite(sqlx::query(sql), args);
-                Ok(query.execute(conn).await.map_err(DbError::Query)?.rows_affected())
+                Ok(query
+                    .execute(conn)
+                    .await
+                    .map_err(DbError::Query)?
+                    .rows_affected())
             }
             Conn::Postgres(conn) => {
                 let query = bind_postgres(sqlx::query(sql), args);
-                Ok(query.execute(conn).await.map_err(DbError::Query)?.rows_affected())
+                Ok(query
+                    .execute(conn)
+                    .await
+                    .map_err(DbError::Query)?
+                    .rows_affected())
             }
         }
     }
@@ -34,11 +42,17 @@ impl Conn {
         let sql = AssertSqlSafe(sql);
         match self {
             Conn::Sqlite(conn) => {
-                let rows = bind_sqlite(sqlx::query(sql), args).fetch_all(conn).await.map_err(DbError::Query)?;
+                let rows = bind_sqlite(sqlx::query(sql), args)
+                    .fetch_all(conn)
+                    .await
+                    .map_err(DbError::Query)?;
                 rows.iter().map(sqlite_row).collect()
             }
             Conn::Postgres(conn) => {
-                let rows = bind_postgres(sqlx::query(sql), args).fetch_all(conn).await.map_err(DbError::Query)?;
+                let rows = bind_postgres(sqlx::query(sql), args)
+                    .fetch_all(conn)
+                    .await
+                    .map_err(DbError::Query)?;
                 rows.iter().map(postgres_row).collect()
             }
         }
@@ -48,8 +62,16 @@ impl Conn {
     pub(crate) async fn script(&mut self, sql: &str) -> Result<(), DbError> {
         let script = sqlx::raw_sql(AssertSqlSafe(sql));
         match self {
-            Conn::Sqlite(conn) => script.execute(conn).await.map(|_| ()).map_err(DbError::Query),
-            Conn::Postgres(conn) => script.execute(conn).await.map(|_| ()).map_err(DbError::Query),
+            Conn::Sqlite(conn) => script
+                .execute(conn)
+                .await
+                .map(|_| ())
+                .map_err(DbError::Query),
+            Conn::Postgres(conn) => script
+                .execute(conn)
+                .await
+                .map(|_| ())
+                .map_err(DbError::Query),
         }
     }
 
@@ -69,7 +91,10 @@ impl Conn {
     }
 }
 
-fn bind_sqlite<'q>(mut query: Query<'q, Sqlite, SqliteArguments>, args: &[Value]) -> Query<'q, Sqlite, SqliteArguments> {
+fn bind_sqlite<'q>(
+    mut query: Query<'q, Sqlite, SqliteArguments>,
+    args: &[Value],
+) -> Query<'q, Sqlite, SqliteArguments> {
     for arg in args {
         query = match arg {
             Value::Null => query.bind(None::<String>),
@@ -81,7 +106,10 @@ fn bind_sqlite<'q>(mut query: Query<'q, Sqlite, SqliteArguments>, args: &[Value]
     query
 }
 
-fn bind_postgres<'q>(mut query: Query<'q, Postgres, PgArguments>, args: &[Value]) -> Query<'q, Postgres, PgArguments> {
+fn bind_postgres<'q>(
+    mut query: Query<'q, Postgres, PgArguments>,
+    args: &[Value],
+) -> Query<'q, Postgres, PgArguments> {
     for arg in args {
         query = match arg {
             Value::Null => query.bind(None::<i64>),
@@ -97,7 +125,11 @@ fn sqlite_row(row: &SqliteRow) -> Result<Row, DbError> {
     let mut values = Vec::with_capacity(row.len());
     for at in 0..row.len() {
         let raw = row.try_get_raw(at).map_err(DbError::Query)?;
-        let kind = if raw.is_null() { "NULL".to_owned() } else { raw.type_info().name().to_owned() };
+        let kind = if raw.is_null() {
+            "NULL".to_owned()
+        } else {
+            raw.type_info().name().to_owned()
+        };
         values.push(match kind.as_str() {
             "NULL" => Value::Null,
             "INTEGER" | "BOOLEAN" => Value::Int(row.try_get(at).map_err(DbError::Query)?),
@@ -115,7 +147,9 @@ fn postgres_row(row: &PgRow) -> Result<Row, DbError> {
         values.push(match column.type_info().name() {
             _ if is_null => Value::Null,
             "INT8" => Value::Int(row.try_get(at).map_err(DbError::Query)?),
-            "INT4" => Value::Int(i64::from(row.try_get::<i32, _>(at).map_err(DbError::Query)?)),
+            "INT4" => Value::Int(i64::from(
+                row.try_get::<i32, _>(at).map_err(DbError::Query)?,
+            )),
             "BYTEA" => Value::Blob(row.try_get(at).map_err(DbError::Query)?),
             _ => Value::Text(row.try_get(at).map_err(DbError::Query)?),
         });

@@ -116,13 +116,22 @@ pub async fn get_unit(tx: &mut Tx<'_>, owner: Uid, unit: &str) -> Result<Option<
 
 /// Removes a unit.
 pub async fn remove_unit(tx: &mut Tx<'_>, owner: Uid, unit: &str) -> Result<(), DbError> {
-    tx.execute("DELETE FROM units WHERE owner = $1 AND unit = $2", &[owner.into(), unit.into()]).await.map(|_| ())
+    tx.execute(
+        "DELETE FROM units WHERE owner = $1 AND unit = $2",
+        &[owner.into(), unit.into()],
+    )
+    .await
+    .map(|_| ())
 }
 
 /// All units of an owner.
 pub async fn units(db: &Db, owner: Uid) -> Result<Vec<Unit>, DbError> {
     let sql = "SELECT owner, unit, attempt, word, data FROM units WHERE owner = $1";
-    db.fetch(sql, &[owner.into()]).await?.iter().map(unit_of).collect()
+    db.fetch(sql, &[owner.into()])
+        .await?
+        .iter()
+        .map(unit_of)
+        .collect()
 }
 
 /// Inserts a task.
@@ -150,12 +159,20 @@ pub async fn insert_task(tx: &mut Tx<'_>, task: &Task) -> Result<(), DbError> {
 /// Moves a task on, if it is where it is expected; whether it was.
 pub async fn move_task(tx: &mut Tx<'_>, task: Uid, from: &str, to: &str) -> Result<bool, DbError> {
     let sql = "UPDATE tasks SET state = $3 WHERE uid = $1 AND state = $2";
-    Ok(tx.execute(sql, &[task.into(), from.into(), to.into()]).await? == 1)
+    Ok(tx
+        .execute(sql, &[task.into(), from.into(), to.into()])
+        .await?
+        == 1)
 }
 
 /// A task is over.
 pub async fn end_task(tx: &mut Tx<'_>, task: Uid) -> Result<(), DbError> {
-    tx.execute("UPDATE tasks SET state = 'ended' WHERE uid = $1", &[task.into()]).await.map(|_| ())
+    tx.execute(
+        "UPDATE tasks SET state = 'ended' WHERE uid = $1",
+        &[task.into()],
+    )
+    .await
+    .map(|_| ())
 }
 
 /// All tasks that are not over.
@@ -168,7 +185,11 @@ pub async fn open_tasks(db: &Db) -> Result<Vec<Task>, DbError> {
 /// Uids of an owner's tasks that are not over.
 pub async fn tasks_of(db: &Db, owner: Uid) -> Result<Vec<Uid>, DbError> {
     let sql = "SELECT uid FROM tasks WHERE owner = $1 AND state <> 'ended'";
-    db.fetch(sql, &[owner.into()]).await?.iter().map(|row| row.uid(0)).collect()
+    db.fetch(sql, &[owner.into()])
+        .await?
+        .iter()
+        .map(|row| row.uid(0))
+        .collect()
 }
 
 /// Inserts placements, all in few statements, with their ports. A port that is taken is [`DbError::is_duplicate`].
@@ -216,7 +237,9 @@ pub async fn insert_placements(tx: &mut Tx<'_>, placements: &[Placement]) -> Res
 }
 
 async fn insert_ports(tx: &mut Tx<'_>, placement: &Placement) -> Result<(), DbError> {
-    let Some(ports) = placement.ports.as_object() else { return Ok(()) };
+    let Some(ports) = placement.ports.as_object() else {
+        return Ok(());
+    };
     for port in ports.values().filter_map(Json::as_i64) {
         let sql = "INSERT INTO placement_ports (cluster, node, port, owner, grp, idx, attempt) VALUES ($1, $2, $3, $4, $5, $6, $7)";
         let args: [Value; 7] = [
@@ -250,7 +273,8 @@ pub async fn update_placement(tx: &mut Tx<'_>, placement: &Placement) -> Result<
         placement.ended_at.into(),
         (&placement.ending).into(),
     ];
-    tx.execute(sql, &[key.as_slice(), rest.as_slice()].concat()).await?;
+    tx.execute(sql, &[key.as_slice(), rest.as_slice()].concat())
+        .await?;
     if placement.state == "released" {
         let sql = "DELETE FROM placement_ports WHERE owner = $1 AND grp = $2 AND idx = $3 AND attempt = $4";
         tx.execute(sql, &key).await?;
@@ -269,27 +293,51 @@ pub async fn get_placement(
     index: Index,
     attempt: Attempt,
 ) -> Result<Option<Placement>, DbError> {
-    let sql = format!("SELECT {PLACEMENT} FROM placements WHERE owner = $1 AND grp = $2 AND idx = $3 AND attempt = $4");
-    let row = tx.fetch_one(&sql, &[owner.into(), group.into(), index.into(), attempt.into()]).await?;
+    let sql = format!(
+        "SELECT {PLACEMENT} FROM placements WHERE owner = $1 AND grp = $2 AND idx = $3 AND attempt = $4"
+    );
+    let row = tx
+        .fetch_one(
+            &sql,
+            &[owner.into(), group.into(), index.into(), attempt.into()],
+        )
+        .await?;
     row.as_ref().map(placement_of).transpose()
 }
 
 /// All placements of an owner, oldest attempt first.
 pub async fn placements(db: &Db, owner: Uid) -> Result<Vec<Placement>, DbError> {
-    let sql = format!("SELECT {PLACEMENT} FROM placements WHERE owner = $1 ORDER BY grp, idx, attempt");
-    db.fetch(&sql, &[owner.into()]).await?.iter().map(placement_of).collect()
+    let sql =
+        format!("SELECT {PLACEMENT} FROM placements WHERE owner = $1 ORDER BY grp, idx, attempt");
+    db.fetch(&sql, &[owner.into()])
+        .await?
+        .iter()
+        .map(placement_of)
+        .collect()
 }
 
 /// An owner's placements of one task.
-pub async fn placements_of_task(tx: &mut Tx<'_>, owner: Uid, task: Uid) -> Result<Vec<Placement>, DbError> {
+pub async fn placements_of_task(
+    tx: &mut Tx<'_>,
+    owner: Uid,
+    task: Uid,
+) -> Result<Vec<Placement>, DbError> {
     let sql = format!("SELECT {PLACEMENT} FROM placements WHERE owner = $1 AND task = $2");
-    tx.fetch(&sql, &[owner.into(), task.into()]).await?.iter().map(placement_of).collect()
+    tx.fetch(&sql, &[owner.into(), task.into()])
+        .await?
+        .iter()
+        .map(placement_of)
+        .collect()
 }
 
 /// All placements that hold capacity.
 pub async fn live_placements(db: &Db) -> Result<Vec<Placement>, DbError> {
     let sql = format!("SELECT {PLACEMENT} FROM placements WHERE state <> 'released'");
-    db.fetch(&sql, &[]).await?.iter().map(placement_of).collect()
+    db.fetch(&sql, &[])
+        .await?
+        .iter()
+        .map(placement_of)
+        .collect()
 }
 
 /// A node's number, given once and never to another node.
@@ -298,14 +346,26 @@ pub async fn node_id(tx: &mut Tx<'_>, cluster: &str, name: &str) -> Result<u32, 
     if let Some(row) = tx.fetch_one(sql, &[cluster.into(), name.into()]).await? {
         return row.small(0);
     }
-    let row = tx.fetch_one("SELECT COALESCE(MAX(id), 0) FROM node_ids", &[]).await?;
+    let row = tx
+        .fetch_one("SELECT COALESCE(MAX(id), 0) FROM node_ids", &[])
+        .await?;
     let id = row.map_or(Ok(0), |row| row.small(0))? + 1;
-    tx.execute("INSERT INTO node_ids (id, cluster, name) VALUES ($1, $2, $3)", &[id.into(), cluster.into(), name.into()]).await?;
+    tx.execute(
+        "INSERT INTO node_ids (id, cluster, name) VALUES ($1, $2, $3)",
+        &[id.into(), cluster.into(), name.into()],
+    )
+    .await?;
     Ok(id)
 }
 
 fn unit_of(row: &Row) -> Result<Unit, DbError> {
-    Ok(Unit { owner: row.uid(0)?, unit: row.text(1)?, attempt: Attempt(row.small(2)?), word: row.text(3)?, data: row.json(4)? })
+    Ok(Unit {
+        owner: row.uid(0)?,
+        unit: row.text(1)?,
+        attempt: Attempt(row.small(2)?),
+        word: row.text(3)?,
+        data: row.json(4)?,
+    })
 }
 
 fn task_of(row: &Row) -> Result<Task, DbError> {
@@ -348,4 +408,14 @@ fn placement_of(row: &Row) -> Result<Placement, DbError> {
         ended_at: row.time_or_null(17)?,
         ending: row.json(18)?,
     })
+}
+
+/// How many tasks of each queue are admitted.
+pub async fn admitted_by_queue(db: &Db) -> Result<Vec<(String, u32)>, DbError> {
+    let sql = "SELECT queue, COUNT(*) FROM tasks WHERE state = 'admitted' GROUP BY queue";
+    db.fetch(sql, &[])
+        .await?
+        .iter()
+        .map(|row| Ok((row.text(0)?, row.small(1)?)))
+        .collect()
 }

@@ -21,7 +21,9 @@ pub enum DbError {
         source: Box<DbError>,
     },
     /// A newer server has used this database.
-    #[error("the database has schema version {found}; this program knows {known}: use a newer moonshot")]
+    #[error(
+        "the database has schema version {found}; this program knows {known}: use a newer moonshot"
+    )]
     TooNew {
         /// Found.
         found: i64,
@@ -69,9 +71,15 @@ impl DbError {
         match self {
             DbError::Superseded { .. } => Code::Conflict,
             DbError::Gone { .. } => Code::Gone,
-            DbError::Open(_) | DbError::Serialization | DbError::Unavailable(_) | DbError::Stopped => Code::Unavailable,
+            DbError::Open(_)
+            | DbError::Serialization
+            | DbError::Unavailable(_)
+            | DbError::Stopped => Code::Unavailable,
             DbError::Query(_) if self.is_lost() => Code::Unavailable,
-            DbError::Query(_) | DbError::Migrate { .. } | DbError::TooNew { .. } | DbError::Shape { .. } => Code::Internal,
+            DbError::Query(_)
+            | DbError::Migrate { .. }
+            | DbError::TooNew { .. }
+            | DbError::Shape { .. } => Code::Internal,
         }
     }
 
@@ -91,10 +99,15 @@ impl DbError {
         match self {
             DbError::Unavailable(_) => true,
             DbError::Query(error) => match error {
-                sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::WorkerCrashed => true,
                 // PostgreSQL: connection exceptions, shutdown; SQLite: busy, locked, I/O, full, cannot open.
                 sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-                    code.starts_with("08") || code.starts_with("57P") || matches!(code.as_ref(), "5" | "6" | "10" | "13" | "14")
+                    code.starts_with("08")
+                        || code.starts_with("57P")
+                        || matches!(code.as_ref(), "5" | "6" | "10" | "13" | "14")
                 }),
                 _ => false,
             },

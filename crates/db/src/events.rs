@@ -42,21 +42,36 @@ pub struct Event {
     pub seq: u64,
 }
 
-const COLUMNS: &str =
-    "uid, object, object_kind, object_name, tenant, project, kind, reason, message, params, first_at, last_at, count, seq";
+const COLUMNS: &str = "uid, object, object_kind, object_name, tenant, project, kind, reason, message, params, first_at, last_at, count, seq";
 
 /// Records an event; one with the same object, reason and message is counted up.
 pub async fn record(tx: &mut Tx<'_>, event: &Event) -> Result<(), DbError> {
     let sql = "SELECT uid FROM events WHERE object = $1 AND reason = $2 AND message = $3";
-    let known = tx.fetch_one(sql, &[event.object.into(), event.reason.as_str().into(), event.message.as_str().into()]).await?;
+    let known = tx
+        .fetch_one(
+            sql,
+            &[
+                event.object.into(),
+                event.reason.as_str().into(),
+                event.message.as_str().into(),
+            ],
+        )
+        .await?;
     if let Some(row) = known {
         let uid = row.uid(0)?;
         let seq = tx.change("Event", uid, &event.project, &event.object_name, Op::Put);
         let sql = "UPDATE events SET last_at = $2, count = count + 1, seq = $3 WHERE uid = $1";
-        tx.execute(sql, &[uid.into(), event.last_at.into(), seq.into()]).await?;
+        tx.execute(sql, &[uid.into(), event.last_at.into(), seq.into()])
+            .await?;
         return Ok(());
     }
-    let seq = tx.change("Event", event.uid, &event.project, &event.object_name, Op::Put);
+    let seq = tx.change(
+        "Event",
+        event.uid,
+        &event.project,
+        &event.object_name,
+        Op::Put,
+    );
     let sql = "INSERT INTO events (uid, object, object_kind, object_name, tenant, project, kind, reason, message, params, \
          first_at, last_at, count, seq) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     let args: [Value; 14] = [
@@ -78,13 +93,21 @@ pub async fn record(tx: &mut Tx<'_>, event: &Event) -> Result<(), DbError> {
     tx.execute(sql, &args).await?;
     let sql = "DELETE FROM events WHERE object = $1 AND uid IN (SELECT uid FROM events WHERE object = $1 ORDER BY last_at DESC \
          LIMIT 1000000 OFFSET $2)";
-    tx.execute(sql, &[event.object.into(), KEPT_MAX.into()]).await.map(|_| ())
+    tx.execute(sql, &[event.object.into(), KEPT_MAX.into()])
+        .await
+        .map(|_| ())
 }
 
 /// Events of one object, newest first.
 pub async fn of_object(db: &Db, object: Uid, limit: u32) -> Result<Vec<Event>, DbError> {
-    let sql = format!("SELECT {COLUMNS} FROM events WHERE object = $1 ORDER BY last_at DESC, uid DESC LIMIT $2");
-    db.fetch(&sql, &[object.into(), limit.into()]).await?.iter().map(event).collect()
+    let sql = format!(
+        "SELECT {COLUMNS} FROM events WHERE object = $1 ORDER BY last_at DESC, uid DESC LIMIT $2"
+    );
+    db.fetch(&sql, &[object.into(), limit.into()])
+        .await?
+        .iter()
+        .map(event)
+        .collect()
 }
 
 /// One page of events, newest first, and whether another follows.
@@ -102,26 +125,49 @@ pub async fn list(
     }
     if let Some((at, uid)) = after {
         args.extend([at.into(), uid.into()] as [Value; 2]);
-        conditions.push(format!("(last_at, uid) < (${}, ${})", args.len() - 1, args.len()));
+        conditions.push(format!(
+            "(last_at, uid) < (${}, ${})",
+            args.len() - 1,
+            args.len()
+        ));
     }
     args.push((limit + 1).into());
-    let condition = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
-    let sql = format!("SELECT {COLUMNS} FROM events {condition} ORDER BY last_at DESC, uid DESC LIMIT ${}", args.len());
+    let condition = if conditions.is_empty() {
+        String::new()
+    } else {
+        format!("WHERE {}", conditions.join(" AND "))
+    };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM events {condition} ORDER BY last_at DESC, uid DESC LIMIT ${}",
+        args.len()
+    );
     let rows = db.fetch(&sql, &args).await?;
     let has_more = rows.len() > limit as usize;
-    Ok((rows.iter().take(limit as usize).map(event).collect::<Result<_, _>>()?, has_more))
+    Ok((
+        rows.iter()
+            .take(limit as usize)
+            .map(event)
+            .collect::<Result<_, _>>()?,
+        has_more,
+    ))
 }
 
 /// One event.
 pub async fn read(db: &Db, uid: Uid) -> Result<Option<Event>, DbError> {
-    let rows = db.fetch(&format!("SELECT {COLUMNS} FROM events WHERE uid = $1"), &[uid.into()]).await?;
+    let rows = db
+        .fetch(
+            &format!("SELECT {COLUMNS} FROM events WHERE uid = $1"),
+            &[uid.into()],
+        )
+        .await?;
     rows.first().map(event).transpose()
 }
 
 /// Forgets events that are too old, at most `limit`; how many.
 pub async fn forget(tx: &mut Tx<'_>, limit: u32) -> Result<u64, DbError> {
     let too_old = tx.now() - KEPT;
-    let sql = "DELETE FROM events WHERE uid IN (SELECT uid FROM events WHERE last_at < $1 LIMIT $2)";
+    let sql =
+        "DELETE FROM events WHERE uid IN (SELECT uid FROM events WHERE last_at < $1 LIMIT $2)";
     tx.execute(sql, &[too_old.into(), limit.into()]).await
 }
 

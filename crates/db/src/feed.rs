@@ -21,7 +21,11 @@ pub async fn since(db: &Db, since: Seq, limit: u32) -> Result<Vec<Change>, DbErr
                 uid: row.uid(2)?,
                 project: row.text(3)?,
                 name: row.text(4)?,
-                op: if row.text(5)? == "delete" { Op::Delete } else { Op::Put },
+                op: if row.text(5)? == "delete" {
+                    Op::Delete
+                } else {
+                    Op::Put
+                },
             })
         })
         .collect::<Result<_, DbError>>()?;
@@ -45,10 +49,20 @@ pub async fn head(db: &Db) -> Result<Seq, DbError> {
 /// Forgets entries beyond the bounds, at most `limit` of them; how many.
 pub async fn forget(tx: &mut Tx<'_>, limit: u32) -> Result<u64, DbError> {
     let too_old = tx.now() - KEPT;
-    let row = tx.fetch_one("SELECT COALESCE(MIN(seq), 0) FROM changes", &[]).await?;
+    let row = tx
+        .fetch_one("SELECT COALESCE(MIN(seq), 0) FROM changes", &[])
+        .await?;
     let first = row.map_or(Ok(0), |row| row.count(0))?;
     let row = tx.fetch_one("SELECT seq FROM feed_head", &[]).await?;
     let head = row.map_or(Ok(0), |row| row.count(0))?;
     let sql = "DELETE FROM changes WHERE seq < $1 AND (at < $2 OR seq <= $3)";
-    tx.execute(sql, &[(first + u64::from(limit)).into(), too_old.into(), head.saturating_sub(KEPT_MAX).into()]).await
+    tx.execute(
+        sql,
+        &[
+            (first + u64::from(limit)).into(),
+            too_old.into(),
+            head.saturating_sub(KEPT_MAX).into(),
+        ],
+    )
+    .await
 }

@@ -4,29 +4,53 @@ use crate::{Db, DbError, Tx};
 use base::{Epoch, Span};
 
 /// Takes the lease or renews it; the term where `holder` has it now. A term changes hands only after it ended.
-pub async fn acquire(db: &Db, name: &'static str, holder: &str, span: Span) -> Result<Option<Epoch>, DbError> {
+pub async fn acquire(
+    db: &Db,
+    name: &'static str,
+    holder: &str,
+    span: Span,
+) -> Result<Option<Epoch>, DbError> {
     let holder = holder.to_owned();
     db.write(None, move |tx| {
         let holder = holder.clone();
         Box::pin(async move {
             let now = clock(tx).await?;
             let until = now + i64::try_from(span.as_ms()).unwrap_or(i64::MAX / 2);
-            let row = tx.fetch_one("SELECT holder, epoch, until FROM leases WHERE name = $1", &[name.into()]).await?;
+            let row = tx
+                .fetch_one(
+                    "SELECT holder, epoch, until FROM leases WHERE name = $1",
+                    &[name.into()],
+                )
+                .await?;
             let Some(row) = row else {
                 let sql = "INSERT INTO leases (name, holder, epoch, until) VALUES ($1, $2, 1, $3)";
-                tx.execute(sql, &[name.into(), holder.as_str().into(), until.into()]).await?;
+                tx.execute(sql, &[name.into(), holder.as_str().into(), until.into()])
+                    .await?;
                 return Ok(Some(Epoch(1)));
             };
             let (held_by, epoch, held_until) = (row.text(0)?, row.count(1)?, row.int(2)?);
             if held_by == holder && held_until > now {
-                tx.execute("UPDATE leases SET until = $2 WHERE name = $1", &[name.into(), until.into()]).await?;
+                tx.execute(
+                    "UPDATE leases SET until = $2 WHERE name = $1",
+                    &[name.into(), until.into()],
+                )
+                .await?;
                 return Ok(Some(Epoch(epoch)));
             }
             if held_until > now {
                 return Ok(None);
             }
             let sql = "UPDATE leases SET holder = $2, epoch = $3, until = $4 WHERE name = $1";
-            tx.execute(sql, &[name.into(), holder.as_str().into(), (epoch + 1).into(), until.into()]).await?;
+            tx.execute(
+                sql,
+                &[
+                    name.into(),
+                    holder.as_str().into(),
+                    (epoch + 1).into(),
+                    until.into(),
+                ],
+            )
+            .await?;
             Ok(Some(Epoch(epoch + 1)))
         })
     })
@@ -40,7 +64,8 @@ pub async fn release(db: &Db, name: &'static str, holder: &str) -> Result<(), Db
         let holder = holder.clone();
         Box::pin(async move {
             let sql = "UPDATE leases SET until = 0 WHERE name = $1 AND holder = $2";
-            tx.execute(sql, &[name.into(), holder.as_str().into()]).await?;
+            tx.execute(sql, &[name.into(), holder.as_str().into()])
+                .await?;
             Ok(())
         })
     })

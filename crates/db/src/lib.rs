@@ -94,13 +94,19 @@ impl Db {
         let seq = Seq(rows.first().map_or(Ok(0), |row| row.count(0))?);
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let (sender, head) = watch::channel(seq);
-        #[expect(clippy::disallowed_methods, reason = "the handle is kept in the Db and ends with it")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the handle is kept in the Db and ends with it"
+        )]
         let task = tokio::spawn(write::run(Arc::clone(&config), conn, waiting, sender));
         Ok(Db {
             config,
             writer: write::Writer { queue },
             head,
-            readers: Arc::new(Readers { idle: Mutex::new(Vec::new()), permits: Semaphore::new(READERS_MAX) }),
+            readers: Arc::new(Readers {
+                idle: Mutex::new(Vec::new()),
+                permits: Semaphore::new(READERS_MAX),
+            }),
             _task: Arc::new(Ending(task)),
         })
     }
@@ -118,7 +124,12 @@ impl Db {
 
     /// Runs one reading statement.
     pub async fn fetch(&self, sql: &str, args: &[Value]) -> Result<Vec<Row>, DbError> {
-        let _permit = self.readers.permits.acquire().await.map_err(|_| DbError::Stopped)?;
+        let _permit = self
+            .readers
+            .permits
+            .acquire()
+            .await
+            .map_err(|_| DbError::Stopped)?;
         let idle = self.readers.idle.lock().await.pop();
         let mut conn = match idle {
             Some(conn) => conn,
@@ -159,9 +170,16 @@ async fn open_conn(config: &Config) -> Result<Conn, DbError> {
                 .synchronous(SqliteSynchronous::Full)
                 .busy_timeout(Duration::from_secs(10))
                 .foreign_keys(true);
-            options.connect().await.map(Conn::Sqlite).map_err(DbError::Open)
+            options
+                .connect()
+                .await
+                .map(Conn::Sqlite)
+                .map_err(DbError::Open)
         }
-        Location::Postgres(url) => PgConnection::connect(url).await.map(Conn::Postgres).map_err(DbError::Open),
+        Location::Postgres(url) => PgConnection::connect(url)
+            .await
+            .map(Conn::Postgres)
+            .map_err(DbError::Open),
     }
 }
 
@@ -172,7 +190,11 @@ async fn open_reader(config: &Config) -> Result<Conn, DbError> {
                 .filename(path)
                 .read_only(true)
                 .busy_timeout(Duration::from_secs(10));
-            options.connect().await.map(Conn::Sqlite).map_err(DbError::Open)
+            options
+                .connect()
+                .await
+                .map(Conn::Sqlite)
+                .map_err(DbError::Open)
         }
         Location::Postgres(_) => {
             let mut conn = open_conn(config).await?;

@@ -90,7 +90,13 @@ pub enum LabelMatch {
 
 /// Inserts an object and puts it into the feed. A taken name is [`DbError::is_duplicate`].
 pub async fn insert(tx: &mut Tx<'_>, object: &Object) -> Result<Seq, DbError> {
-    let seq = tx.change(&object.kind, object.uid, &object.project, &object.name, Op::Put);
+    let seq = tx.change(
+        &object.kind,
+        object.uid,
+        &object.project,
+        &object.name,
+        Op::Put,
+    );
     let sql = "INSERT INTO objects (uid, kind, tenant, project, cluster, name, owner, creator, generation, seq, phase, spec, \
          desired, status, labels, annotations, created_at, updated_at, deleted_at, finished_at, is_current) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
@@ -124,7 +130,13 @@ pub async fn insert(tx: &mut Tx<'_>, object: &Object) -> Result<Seq, DbError> {
 
 /// Writes everything of an object that may change, and puts it into the feed. Callers compare first.
 pub async fn update(tx: &mut Tx<'_>, object: &Object) -> Result<Seq, DbError> {
-    let seq = tx.change(&object.kind, object.uid, &object.project, &object.name, Op::Put);
+    let seq = tx.change(
+        &object.kind,
+        object.uid,
+        &object.project,
+        &object.name,
+        Op::Put,
+    );
     let sql = "UPDATE objects SET owner = $2, generation = $3, seq = $4, phase = $5, spec = $6, desired = $7, status = $8, \
          labels = $9, annotations = $10, updated_at = $11, deleted_at = $12, finished_at = $13, is_current = $14 WHERE uid = $1";
     let now = tx.now();
@@ -145,25 +157,57 @@ pub async fn update(tx: &mut Tx<'_>, object: &Object) -> Result<Seq, DbError> {
         object.is_current.into(),
     ];
     tx.execute(sql, &args).await?;
-    tx.execute("DELETE FROM object_labels WHERE uid = $1", &[object.uid.into()]).await?;
+    tx.execute(
+        "DELETE FROM object_labels WHERE uid = $1",
+        &[object.uid.into()],
+    )
+    .await?;
     insert_labels(tx, object).await?;
     Ok(seq)
 }
 
 /// Writes the status if it differs from what is stored; whether it did.
-pub async fn set_status(tx: &mut Tx<'_>, uid: Uid, phase: &str, status: &Json) -> Result<bool, DbError> {
-    let sql = "SELECT kind, project, name FROM objects WHERE uid = $1 AND (status <> $2 OR phase <> $3)";
-    let Some(row) = tx.fetch_one(sql, &[uid.into(), status.into(), phase.into()]).await? else { return Ok(false) };
+pub async fn set_status(
+    tx: &mut Tx<'_>,
+    uid: Uid,
+    phase: &str,
+    status: &Json,
+) -> Result<bool, DbError> {
+    let sql =
+        "SELECT kind, project, name FROM objects WHERE uid = $1 AND (status <> $2 OR phase <> $3)";
+    let Some(row) = tx
+        .fetch_one(sql, &[uid.into(), status.into(), phase.into()])
+        .await?
+    else {
+        return Ok(false);
+    };
     let seq = tx.change(&row.text(0)?, uid, &row.text(1)?, &row.text(2)?, Op::Put);
     let now = tx.now();
-    let sql = "UPDATE objects SET status = $2, phase = $3, seq = $4, updated_at = $5 WHERE uid = $1";
-    tx.execute(sql, &[uid.into(), status.into(), phase.into(), seq.into(), now.into()]).await?;
+    let sql =
+        "UPDATE objects SET status = $2, phase = $3, seq = $4, updated_at = $5 WHERE uid = $1";
+    tx.execute(
+        sql,
+        &[
+            uid.into(),
+            status.into(),
+            phase.into(),
+            seq.into(),
+            now.into(),
+        ],
+    )
+    .await?;
     Ok(true)
 }
 
 /// Removes an object and everything that hangs on it.
 pub async fn remove(tx: &mut Tx<'_>, object: &Object) -> Result<(), DbError> {
-    tx.change(&object.kind, object.uid, &object.project, &object.name, Op::Delete);
+    tx.change(
+        &object.kind,
+        object.uid,
+        &object.project,
+        &object.name,
+        Op::Delete,
+    );
     let uid: [Value; 1] = [object.uid.into()];
     for sql in [
         "DELETE FROM objects WHERE uid = $1",
@@ -184,9 +228,18 @@ pub async fn remove(tx: &mut Tx<'_>, object: &Object) -> Result<(), DbError> {
 }
 
 /// The current object of this name.
-pub async fn get(tx: &mut Tx<'_>, kind: &str, project: &str, name: &str) -> Result<Option<Object>, DbError> {
-    let sql = format!("SELECT {COLUMNS} FROM objects WHERE kind = $1 AND project = $2 AND name = $3 AND is_current = 1");
-    let row = tx.fetch_one(&sql, &[kind.into(), project.into(), name.into()]).await?;
+pub async fn get(
+    tx: &mut Tx<'_>,
+    kind: &str,
+    project: &str,
+    name: &str,
+) -> Result<Option<Object>, DbError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM objects WHERE kind = $1 AND project = $2 AND name = $3 AND is_current = 1"
+    );
+    let row = tx
+        .fetch_one(&sql, &[kind.into(), project.into(), name.into()])
+        .await?;
     row.as_ref().map(object).transpose()
 }
 
@@ -198,15 +251,29 @@ pub async fn get_by_uid(tx: &mut Tx<'_>, uid: Uid) -> Result<Option<Object>, DbE
 }
 
 /// [`get`] outside a write.
-pub async fn read(db: &Db, kind: &str, project: &str, name: &str) -> Result<Option<Object>, DbError> {
-    let sql = format!("SELECT {COLUMNS} FROM objects WHERE kind = $1 AND project = $2 AND name = $3 AND is_current = 1");
-    let rows = db.fetch(&sql, &[kind.into(), project.into(), name.into()]).await?;
+pub async fn read(
+    db: &Db,
+    kind: &str,
+    project: &str,
+    name: &str,
+) -> Result<Option<Object>, DbError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM objects WHERE kind = $1 AND project = $2 AND name = $3 AND is_current = 1"
+    );
+    let rows = db
+        .fetch(&sql, &[kind.into(), project.into(), name.into()])
+        .await?;
     rows.first().map(object).transpose()
 }
 
 /// [`get_by_uid`] outside a write.
 pub async fn read_by_uid(db: &Db, uid: Uid) -> Result<Option<Object>, DbError> {
-    let rows = db.fetch(&format!("SELECT {COLUMNS} FROM objects WHERE uid = $1"), &[uid.into()]).await?;
+    let rows = db
+        .fetch(
+            &format!("SELECT {COLUMNS} FROM objects WHERE uid = $1"),
+            &[uid.into()],
+        )
+        .await?;
     rows.first().map(object).transpose()
 }
 
@@ -234,9 +301,15 @@ pub async fn list(db: &Db, kind: &str, filter: &Filter) -> Result<(Vec<Object>, 
             LabelMatch::Absent(key) => ("NOT EXISTS", key, &[][..]),
         };
         let key = bind(&mut args, key.as_str().into());
-        let _ = write!(sql, " AND {exists} (SELECT 1 FROM object_labels l WHERE l.uid = o.uid AND l.key = {key}");
+        let _ = write!(
+            sql,
+            " AND {exists} (SELECT 1 FROM object_labels l WHERE l.uid = o.uid AND l.key = {key}"
+        );
         if !values.is_empty() {
-            let places: Vec<String> = values.iter().map(|value| bind(&mut args, value.as_str().into())).collect();
+            let places: Vec<String> = values
+                .iter()
+                .map(|value| bind(&mut args, value.as_str().into()))
+                .collect();
             let _ = write!(sql, " AND l.value IN ({})", places.join(", "));
         }
         sql.push(')');
@@ -251,19 +324,33 @@ pub async fn list(db: &Db, kind: &str, filter: &Filter) -> Result<(Vec<Object>, 
     let _ = write!(sql, " ORDER BY created_at DESC, uid DESC LIMIT {place}");
     let rows = db.fetch(&sql, &args).await?;
     let has_more = rows.len() > limit as usize;
-    let objects = rows.iter().take(limit as usize).map(object).collect::<Result<_, _>>()?;
+    let objects = rows
+        .iter()
+        .take(limit as usize)
+        .map(object)
+        .collect::<Result<_, _>>()?;
     Ok((objects, has_more))
 }
 
 /// All current objects of a kind that operators write: few.
 pub async fn all(db: &Db, kind: &str) -> Result<Vec<Object>, DbError> {
-    let sql = format!("SELECT {COLUMNS} FROM objects WHERE kind = $1 AND is_current = 1 ORDER BY name");
-    db.fetch(&sql, &[kind.into()]).await?.iter().map(object).collect()
+    let sql =
+        format!("SELECT {COLUMNS} FROM objects WHERE kind = $1 AND is_current = 1 ORDER BY name");
+    db.fetch(&sql, &[kind.into()])
+        .await?
+        .iter()
+        .map(object)
+        .collect()
 }
 
 /// Uids of objects of a kind that are not over.
 pub async fn active(db: &Db, kind: &str) -> Result<Vec<Uid>, DbError> {
-    let rows = db.fetch("SELECT uid FROM objects WHERE kind = $1 AND finished_at IS NULL", &[kind.into()]).await?;
+    let rows = db
+        .fetch(
+            "SELECT uid FROM objects WHERE kind = $1 AND finished_at IS NULL",
+            &[kind.into()],
+        )
+        .await?;
     rows.iter().map(|row| row.uid(0)).collect()
 }
 
@@ -271,7 +358,9 @@ pub async fn active(db: &Db, kind: &str) -> Result<Vec<Uid>, DbError> {
 pub async fn phases(db: &Db, kind: &str) -> Result<BTreeMap<String, u64>, DbError> {
     let sql = "SELECT phase, COUNT(*) FROM objects WHERE kind = $1 AND finished_at IS NULL GROUP BY phase";
     let rows = db.fetch(sql, &[kind.into()]).await?;
-    rows.iter().map(|row| Ok((row.text(0)?, row.count(1)?))).collect()
+    rows.iter()
+        .map(|row| Ok((row.text(0)?, row.count(1)?)))
+        .collect()
 }
 
 async fn insert_labels(tx: &mut Tx<'_>, object: &Object) -> Result<(), DbError> {

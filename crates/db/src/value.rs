@@ -62,7 +62,11 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 
 impl Row {
     fn wrong(&self, at: usize, wanted: &'static str) -> DbError {
-        DbError::Shape { at, wanted, found: format!("{:?}", self.0.get(at)) }
+        DbError::Shape {
+            at,
+            wanted,
+            found: format!("{:?}", self.0.get(at)),
+        }
     }
 
     /// A number.

@@ -69,18 +69,31 @@ const REVISION: &str = "app, number, template, pinned, state, message, creator, 
 /// All Revisions of an App, newest first.
 pub async fn revisions(db: &Db, app: Uid) -> Result<Vec<Revision>, DbError> {
     let sql = format!("SELECT {REVISION} FROM revisions WHERE app = $1 ORDER BY number DESC");
-    db.fetch(&sql, &[app.into()]).await?.iter().map(revision).collect()
+    db.fetch(&sql, &[app.into()])
+        .await?
+        .iter()
+        .map(revision)
+        .collect()
 }
 
 /// [`revisions`] inside a write.
 pub async fn get_revisions(tx: &mut Tx<'_>, app: Uid) -> Result<Vec<Revision>, DbError> {
     let sql = format!("SELECT {REVISION} FROM revisions WHERE app = $1 ORDER BY number DESC");
-    tx.fetch(&sql, &[app.into()]).await?.iter().map(revision).collect()
+    tx.fetch(&sql, &[app.into()])
+        .await?
+        .iter()
+        .map(revision)
+        .collect()
 }
 
 /// Removes a Revision.
 pub async fn remove_revision(tx: &mut Tx<'_>, app: Uid, number: u32) -> Result<(), DbError> {
-    tx.execute("DELETE FROM revisions WHERE app = $1 AND number = $2", &[app.into(), number.into()]).await.map(|_| ())
+    tx.execute(
+        "DELETE FROM revisions WHERE app = $1 AND number = $2",
+        &[app.into(), number.into()],
+    )
+    .await
+    .map(|_| ())
 }
 
 /// Inserts a version of an Environment or replaces how it stands.
@@ -94,7 +107,11 @@ pub async fn put_environment(tx: &mut Tx<'_>, version: &EnvironmentVersion) -> R
         version.version.into(),
         (&version.spec).into(),
         version.phase.as_str().into(),
-        version.digest.map(|digest| digest.to_string()).unwrap_or_default().into(),
+        version
+            .digest
+            .map(|digest| digest.to_string())
+            .unwrap_or_default()
+            .into(),
         packages.into(),
         version.message.as_str().into(),
         version.created_at.into(),
@@ -102,19 +119,34 @@ pub async fn put_environment(tx: &mut Tx<'_>, version: &EnvironmentVersion) -> R
     tx.execute(sql, &args).await.map(|_| ())
 }
 
-const ENVIRONMENT: &str = "environment, version, spec, phase, digest, packages, message, created_at";
+const ENVIRONMENT: &str =
+    "environment, version, spec, phase, digest, packages, message, created_at";
 
 /// One version of an Environment.
-pub async fn environment(db: &Db, environment: Uid, version: u32) -> Result<Option<EnvironmentVersion>, DbError> {
-    let sql = format!("SELECT {ENVIRONMENT} FROM environment_versions WHERE environment = $1 AND version = $2");
-    let rows = db.fetch(&sql, &[environment.into(), version.into()]).await?;
+pub async fn environment(
+    db: &Db,
+    environment: Uid,
+    version: u32,
+) -> Result<Option<EnvironmentVersion>, DbError> {
+    let sql = format!(
+        "SELECT {ENVIRONMENT} FROM environment_versions WHERE environment = $1 AND version = $2"
+    );
+    let rows = db
+        .fetch(&sql, &[environment.into(), version.into()])
+        .await?;
     rows.first().map(environment_of).transpose()
 }
 
 /// Versions that shall be built.
 pub async fn building(db: &Db) -> Result<Vec<EnvironmentVersion>, DbError> {
-    let sql = format!("SELECT {ENVIRONMENT} FROM environment_versions WHERE phase = 'Building' ORDER BY created_at");
-    db.fetch(&sql, &[]).await?.iter().map(environment_of).collect()
+    let sql = format!(
+        "SELECT {ENVIRONMENT} FROM environment_versions WHERE phase = 'Building' ORDER BY created_at"
+    );
+    db.fetch(&sql, &[])
+        .await?
+        .iter()
+        .map(environment_of)
+        .collect()
 }
 
 /// Inserts a version of a Secret.
@@ -128,7 +160,18 @@ pub async fn insert_secret(
     let now = tx.now();
     let keys = serde_json::to_string(keys).expect("strings are JSON");
     let sql = "INSERT INTO secret_versions (secret, version, sealed, keys, created_at) VALUES ($1, $2, $3, $4, $5)";
-    tx.execute(sql, &[secret.into(), version.into(), sealed.to_vec().into(), keys.into(), now.into()]).await.map(|_| ())
+    tx.execute(
+        sql,
+        &[
+            secret.into(),
+            version.into(),
+            sealed.to_vec().into(),
+            keys.into(),
+            now.into(),
+        ],
+    )
+    .await
+    .map(|_| ())
 }
 
 /// A version's sealed entries.
@@ -139,18 +182,44 @@ pub async fn secret(db: &Db, secret: Uid, version: u32) -> Result<Option<Vec<u8>
 }
 
 /// `holder` needs these bytes: garbage collection leaves them.
-pub async fn hold(tx: &mut Tx<'_>, project: &str, digest: Digest, holder: Uid, what: &str) -> Result<(), DbError> {
+pub async fn hold(
+    tx: &mut Tx<'_>,
+    project: &str,
+    digest: Digest,
+    holder: Uid,
+    what: &str,
+) -> Result<(), DbError> {
     let now = tx.now();
     let sql = "INSERT INTO blob_refs (project, digest, holder, what, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
-    tx.execute(sql, &[project.into(), digest.into(), holder.into(), what.into(), now.into()]).await.map(|_| ())
+    tx.execute(
+        sql,
+        &[
+            project.into(),
+            digest.into(),
+            holder.into(),
+            what.into(),
+            now.into(),
+        ],
+    )
+    .await
+    .map(|_| ())
 }
 
 /// Digests of a project that somebody needs.
 pub async fn held(db: &Db, project: &str) -> Result<Vec<Digest>, DbError> {
-    let rows = db.fetch("SELECT DISTINCT digest FROM blob_refs WHERE project = $1", &[project.into()]).await?;
+    let rows = db
+        .fetch(
+            "SELECT DISTINCT digest FROM blob_refs WHERE project = $1",
+            &[project.into()],
+        )
+        .await?;
     let digest = |row: &Row| {
         let text = row.text(0)?;
-        text.parse().map_err(|_| DbError::Shape { at: 0, wanted: "a digest", found: text })
+        text.parse().map_err(|_| DbError::Shape {
+            at: 0,
+            wanted: "a digest",
+            found: text,
+        })
     };
     rows.iter().map(digest).collect()
 }

@@ -84,15 +84,31 @@ impl Tx<'_> {
     pub fn change(&mut self, kind: &str, uid: Uid, project: &str, name: &str, op: Op) -> Seq {
         let seq = Seq(self.head + self.changes.len() as u64 + 1);
         let (kind, project, name) = (kind.to_owned(), project.to_owned(), name.to_owned());
-        self.changes.push(Change { seq, kind, uid, project, name, op });
+        self.changes.push(Change {
+            seq,
+            kind,
+            uid,
+            project,
+            name,
+            op,
+        });
         seq
     }
 
     /// Fails unless `epoch` is the leader's present term.
     pub async fn check_epoch(&mut self, epoch: Epoch) -> Result<(), DbError> {
-        let row = self.fetch_one("SELECT epoch FROM leases WHERE name = 'leader'", &[]).await?;
+        let row = self
+            .fetch_one("SELECT epoch FROM leases WHERE name = 'leader'", &[])
+            .await?;
         let held = row.map_or(Ok(0), |row| row.count(0))?;
-        if held == epoch.0 { Ok(()) } else { Err(DbError::Superseded { ours: epoch, held: Epoch(held) }) }
+        if held == epoch.0 {
+            Ok(())
+        } else {
+            Err(DbError::Superseded {
+                ours: epoch,
+                held: Epoch(held),
+            })
+        }
     }
 }
 
@@ -185,9 +201,19 @@ impl Writer {
         E: From<DbError> + AsDbError + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let write = Box::new(Closure { closure, epoch, result: None, reply });
-        self.queue.send(write).await.map_err(|_| E::from(DbError::Stopped))?;
-        answer.await.unwrap_or_else(|_| Err(DbError::Stopped.into()))
+        let write = Box::new(Closure {
+            closure,
+            epoch,
+            result: None,
+            reply,
+        });
+        self.queue
+            .send(write)
+            .await
+            .map_err(|_| E::from(DbError::Stopped))?;
+        answer
+            .await
+            .unwrap_or_else(|_| Err(DbError::Stopped.into()))
     }
 }
 
@@ -225,7 +251,11 @@ pub(crate) async fn run(
     conn.close().await;
 }
 
-async fn commit(config: &Config, conn: &mut Conn, group: &mut [Box<dyn Write>]) -> Result<Seq, DbError> {
+async fn commit(
+    config: &Config,
+    conn: &mut Conn,
+    group: &mut [Box<dyn Write>],
+) -> Result<Seq, DbError> {
     let mut reruns = 0;
     let mut reopens = 0;
     loop {
@@ -249,22 +279,34 @@ async fn commit(config: &Config, conn: &mut Conn, group: &mut [Box<dyn Write>]) 
     }
 }
 
-async fn attempt(config: &Config, conn: &mut Conn, group: &mut [Box<dyn Write>]) -> Result<Seq, DbError> {
+async fn attempt(
+    config: &Config,
+    conn: &mut Conn,
+    group: &mut [Box<dyn Write>],
+) -> Result<Seq, DbError> {
     if conn.is_postgres() {
-        conn.script("BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE feed_head IN EXCLUSIVE MODE").await?;
+        conn.script("BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE feed_head IN EXCLUSIVE MODE")
+            .await?;
     } else {
         conn.script("BEGIN IMMEDIATE").await?;
     }
     let rows = conn.fetch("SELECT seq FROM feed_head", &[]).await?;
     let head = rows.first().map_or(Ok(0), |row| row.count(0))?;
-    let mut tx = Tx { conn, now: (config.clock)(), head, changes: Vec::new() };
+    let mut tx = Tx {
+        conn,
+        now: (config.clock)(),
+        head,
+        changes: Vec::new(),
+    };
     for write in group.iter_mut() {
         let n_changes = tx.changes.len();
         tx.conn.script("SAVEPOINT one").await?;
         match write.run(&mut tx).await {
             Ran::Well => tx.conn.script("RELEASE SAVEPOINT one").await?,
             Ran::Refused => {
-                tx.conn.script("ROLLBACK TO SAVEPOINT one; RELEASE SAVEPOINT one").await?;
+                tx.conn
+                    .script("ROLLBACK TO SAVEPOINT one; RELEASE SAVEPOINT one")
+                    .await?;
                 tx.changes.truncate(n_changes);
             }
             Ran::Serialization => return Err(DbError::Serialization),
@@ -277,21 +319,29 @@ async fn attempt(config: &Config, conn: &mut Conn, group: &mut [Box<dyn Write>])
         insert_changes(conn, chunk, (config.clock)()).await?;
     }
     if !changes.is_empty() {
-        conn.execute("UPDATE feed_head SET seq = $1", &[seq.into()]).await?;
+        conn.execute("UPDATE feed_head SET seq = $1", &[seq.into()])
+            .await?;
     }
     conn.script("COMMIT").await?;
     Ok(seq)
 }
 
 async fn insert_changes(conn: &mut Conn, changes: &[Change], now: Time) -> Result<(), DbError> {
-    let mut sql = String::from("INSERT INTO changes (seq, kind, uid, project, name, op, at) VALUES ");
+    let mut sql =
+        String::from("INSERT INTO changes (seq, kind, uid, project, name, op, at) VALUES ");
     let mut args = Vec::with_capacity(7 * changes.len());
     for (i, change) in changes.iter().enumerate() {
         let at = 7 * i;
         let comma = if i == 0 { "" } else { ", " };
         sql.push_str(&format!(
             "{comma}(${}, ${}, ${}, ${}, ${}, ${}, ${})",
-            at + 1, at + 2, at + 3, at + 4, at + 5, at + 6, at + 7
+            at + 1,
+            at + 2,
+            at + 3,
+            at + 4,
+            at + 5,
+            at + 6,
+            at + 7
         ));
         let op = match change.op {
             Op::Put => "put",

@@ -1,1 +1,13 @@
-//! Routes, use cases, controllers, the scheduler loop and their supervisor.
+//! The control plane: the HTTP API, its use cases, and the loops that make them true.
+//!
+//! [`http`] turns requests into calls of [`usecase`]; a use case authorises, writes the database and
+//! pokes. [`control`] holds the loops of the leader: the scheduler, the controllers of Jobs and Apps,
+//! the engine's observer, environments and retention. They meet only in the database and in
+//! [`platform`]. Start with `platform`, then `control`.
+//!
+//! What it does not do: run programs (engines do), carry the traffic of Apps (the gateway does).
+
+pub mod control;
+pub mod pinned;
+pub mod platform;
+pub mod program;

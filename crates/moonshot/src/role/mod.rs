@@ -1,0 +1,7 @@
+//! What this program can be besides a command line: the server, the gateway, and `up` and `down`, which
+//! start and stop both on this machine.
+
+pub(crate) mod down;
+pub(crate) mod files;
+pub(crate) mod quickstart;
+pub(crate) mod up;

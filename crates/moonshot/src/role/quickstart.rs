@@ -1,0 +1,59 @@
+//! The quickstart: the commands that a person would type, shown as they run. Each may be repeated; a
+//! second run finds everything as it was.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// A step that failed: what was run, and how it ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum QuickstartError {
+    /// A command ended badly. It has said why.
+    #[error("`{0}` failed; its output is above. Repeat `moonshot up --quickstart` to go on from there")]
+    Step(String),
+    /// A command could not be started.
+    #[error("cannot start `{command}`")]
+    Start {
+        /// What was to run.
+        command: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Trains on the flights, serves the model and asks it once. `example` is the directory with the manifests.
+pub(crate) fn run(example: &Path) -> Result<(), QuickstartError> {
+    let file = |name: &str| example.join(name).display().to_string();
+    step(&["apply", "-f", &file("environment.yaml")])?;
+    step(&["wait", "environment/flights", "--for", "phase=Ready", "--timeout", "20m"])?;
+    step(&["apply", "-f", &file("job.yaml")])?;
+    step(&["logs", "--follow", "job/flights"])?;
+    step(&["wait", "job/flights", "--for", "phase=Succeeded", "--timeout", "20m"])?;
+    step(&["apply", "-f", &file("app.yaml")])?;
+    step(&["wait", "app/flights", "--for", "phase=Ready", "--timeout", "5m"])?;
+    step(&["predict", "app/flights", "--path", "/predict", "--data", FLIGHT])
+}
+
+/// A flight as the model wants to see it: what is known when it leaves the gate, 40 minutes late.
+const FLIGHT: &str = r#"{"instances": [{"month": 7, "day": 1, "sched_dep_time": 1800, "sched_arr_time": 2030, "distance": 760, "dep_delay": 40, "temp": 80, "humid": 60, "wind_speed": 10, "visib": 10, "carrier": "DL", "origin": "LGA", "dest": "ATL"}]}"#;
+
+fn step(args: &[&str]) -> Result<(), QuickstartError> {
+    let shown = shown(args);
+    println!("\n$ {shown}");
+    let this = std::env::current_exe().unwrap_or_else(|_| "moonshot".into());
+    let status = Command::new(this)
+        .args(args)
+        .stdin(Stdio::null())
+        .status()
+        .map_err(|source| QuickstartError::Start { command: shown.clone(), source })?;
+    if status.success() { Ok(()) } else { Err(QuickstartError::Step(shown)) }
+}
+
+/// The command as a person types it.
+fn shown(args: &[&str]) -> String {
+    let quoted = args.iter().map(|arg| {
+        let plain = arg.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=@:".contains(c));
+        if plain { (*arg).to_owned() } else { format!("'{arg}'") }
+    });
+    std::iter::once("moonshot".to_owned()).chain(quoted).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,326 @@
+//! A term of leadership: take the lease, tell the engine, read the tables, run the loops; end them when the
+//! lease is lost, and begin again.
+
+use super::admit::Admit;
+use super::dirty::Dirty;
+use super::platform_objects::{self, Told};
+use super::scheduler;
+use super::tasks::Tasks;
+use super::{
+    Control, ControlError, OwnerKind, apps, environments, job_rebuild, jobs, observer, retention,
+    rows,
+};
+use crate::platform::Platform;
+use base::{Epoch, Seq, Span, Time};
+use db::{DbError, control as tables, feed, leases, objects};
+use sched::{Event, Sched, TaskId};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long a lease lasts without being renewed.
+pub const LEASE: Span = Span::from_secs(8);
+/// Between renewals.
+const RENEW: Duration = Duration::from_secs(2);
+/// Feed entries read at once.
+const FEED_MAX: u32 = 1_000;
+
+/// Leads whenever it can, until `stop`.
+pub async fn run(platform: Arc<Platform>, holder: String, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        match leases::acquire(&platform.db, "leader", &holder, LEASE).await {
+            Ok(Some(epoch)) => {
+                tracing::info!(%epoch, "leading");
+                let term = stop.child_token();
+                if let Err(error) = lead(&platform, &holder, epoch, &term).await {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the term ended");
+                }
+                term.cancel();
+                platform.set_sched(None);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot take the lease now"
+            ),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RENEW) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    if let Err(error) = leases::release(&platform.db, "leader", &holder).await {
+        tracing::debug!(%error, "the lease could not be given up; it ends by itself");
+    }
+}
+
+async fn lead(
+    platform: &Arc<Platform>,
+    holder: &str,
+    epoch: Epoch,
+    term: &CancellationToken,
+) -> Result<(), ControlError> {
+    platform.engine.lead(epoch).await?;
+    let (jobs, apps) = (Dirty::default(), Dirty::default());
+    let admit = Admit {
+        db: platform.db.clone(),
+        cluster: platform.cluster.clone(),
+        clock: Arc::clone(&platform.clock),
+        jobs: jobs.clone(),
+        apps: apps.clone(),
+    };
+    let core = Sched::new(sched::Config::standard());
+    let (handle, sched_loop) =
+        scheduler::new(core, Arc::new(admit), Arc::clone(&platform.clock), epoch);
+    let mut tasks = Tasks::new(term.clone());
+    let mut sched_loop = Some(sched_loop);
+    let stop = term.clone();
+    let taken = std::sync::Mutex::new(sched_loop.take());
+    tasks.start("scheduler", move || {
+        let next = taken
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
+        let stop = stop.clone();
+        async move {
+            match next {
+                Some(sched_loop) => sched_loop.run(stop).await,
+                // It panicked: its state is gone. A new term reads it from the tables.
+                None => stop.cancel(),
+            }
+        }
+    });
+    let control = Arc::new(Control::new(platform, handle.clone(), jobs, apps, epoch));
+    // From here on the loops' futures are driven by `tasks.run`, so start-up that speaks to the scheduler runs beside it.
+    let start = start(Arc::clone(&control), term.clone());
+    let watch = tokio::join!(
+        tasks_with_start(tasks, start, platform, &control, term),
+        renew(platform, holder, epoch, term)
+    );
+    watch.0
+}
+
+/// Reads everything, then starts the loops, then waits for their end.
+async fn tasks_with_start(
+    mut tasks: Tasks,
+    start: impl Future<Output = Result<(Told, engine::Cursor, Seq), ControlError>>,
+    platform: &Arc<Platform>,
+    control: &Arc<Control>,
+    term: &CancellationToken,
+) -> Result<(), ControlError> {
+    let started = start.await;
+    let (told, cursor, seq) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            term.cancel();
+            tasks.run().await;
+            return Err(error);
+        }
+    };
+    platform.set_sched(Some(control.sched.clone()));
+    let told = std::sync::Mutex::new(Some(told));
+    let of = |control: &Arc<Control>, term: &CancellationToken| (Arc::clone(control), term.clone());
+    let (shared, stop) = of(control, term);
+    tasks.start("jobs", move || jobs::run(Arc::clone(&shared), stop.clone()));
+    let (shared, stop) = of(control, term);
+    tasks.start("apps", move || apps::run(Arc::clone(&shared), stop.clone()));
+    let (shared, stop) = of(control, term);
+    tasks.start("observer", move || {
+        observer::run(Arc::clone(&shared), cursor, stop.clone())
+    });
+    let (shared, stop) = of(control, term);
+    tasks.start("platform objects", move || {
+        let told = told
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take()
+            .unwrap_or_default();
+        platform_objects::run(Arc::clone(&shared), told, stop.clone())
+    });
+    let (shared, stop) = of(control, term);
+    tasks.start("environments", move || {
+        environments::run(Arc::clone(&shared), stop.clone())
+    });
+    let (shared, stop) = of(control, term);
+    tasks.start("retention", move || {
+        retention::run(Arc::clone(&shared), stop.clone())
+    });
+    let (shared, stop) = of(control, term);
+    tasks.start("feed", move || {
+        follow(Arc::clone(&shared), seq, stop.clone())
+    });
+    tasks.run().await;
+    Ok(())
+}
+
+/// Keeps the lease. A lease that cannot be renewed in time ends the term before another can begin.
+async fn renew(platform: &Platform, holder: &str, epoch: Epoch, term: &CancellationToken) {
+    let mut renewed = tokio::time::Instant::now();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(RENEW) => {}
+            () = term.cancelled() => return,
+        }
+        match leases::acquire(&platform.db, "leader", holder, LEASE).await {
+            Ok(Some(held)) if held == epoch => renewed = tokio::time::Instant::now(),
+            Ok(_) => {
+                tracing::warn!("another server leads");
+                term.cancel();
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot renew the lease now"
+                );
+                if renewed.elapsed() > LEASE.as_std() {
+                    term.cancel();
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Reads nodes, queues, tasks and placements into the scheduler, and what runs from the engine.
+async fn start(
+    control: Arc<Control>,
+    term: CancellationToken,
+) -> Result<(Told, engine::Cursor, Seq), ControlError> {
+    let seq = feed::head(&control.db).await?;
+    for kind in [OwnerKind::Job, OwnerKind::App] {
+        for uid in objects::active(&control.db, kind.as_str()).await? {
+            control.kinds.put(uid, kind);
+        }
+    }
+    let cursor = observer::first(&control).await?;
+    let mut told = Told::default();
+    platform_objects::tell(&control, &mut told).await?;
+    rebuild(&control).await?;
+    if term.is_cancelled() {
+        return Ok((told, cursor, seq));
+    }
+    control
+        .jobs
+        .add_all(rows::active(&control.db, "Job").await?);
+    control
+        .apps
+        .add_all(rows::active(&control.db, "App").await?);
+    Ok((told, cursor, seq))
+}
+
+/// Tells the scheduler every task that waits or holds capacity.
+async fn rebuild(control: &Control) -> Result<(), ControlError> {
+    let mut held: HashMap<base::Uid, Vec<tables::Placement>> = HashMap::new();
+    for placement in tables::live_placements(&control.db).await? {
+        let ports = placement
+            .ports
+            .as_object()
+            .into_iter()
+            .flat_map(|ports| ports.values());
+        let numbers = ports
+            .filter_map(|port| port.as_u64().and_then(|port| u16::try_from(port).ok()))
+            .collect();
+        control
+            .sched
+            .ports_taken(placement.node.clone(), numbers)
+            .await;
+        held.entry(placement.task).or_default().push(placement);
+    }
+    for task in tables::open_tasks(&control.db).await? {
+        let Some((spec, owner)) = job_rebuild::task(control, &task).await? else {
+            continue;
+        };
+        if task.state == "waiting" {
+            control.sched.submit(spec, owner).await;
+            continue;
+        }
+        let placements = held.remove(&task.uid).unwrap_or_default();
+        let started = placements
+            .iter()
+            .map(|placement| placement.created_at)
+            .min()
+            .unwrap_or(Time::from_ms(0));
+        let mut releasing = Vec::new();
+        let mut seats = Vec::new();
+        for placement in &placements {
+            let Some(seat) = job_rebuild::seat(control, &owner, placement) else {
+                continue;
+            };
+            if placement.state == "releasing" {
+                let deadline = placement.deadline.unwrap_or_default();
+                releasing.push(Event::Releasing {
+                    task: TaskId(task.uid),
+                    slot: seat.slot,
+                    deadline,
+                });
+            }
+            seats.push(seat);
+        }
+        control
+            .sched
+            .running(
+                sched::RunningTask {
+                    spec,
+                    started,
+                    placements: seats,
+                },
+                owner,
+            )
+            .await;
+        for event in releasing {
+            control.sched.event(event).await;
+        }
+    }
+    Ok(())
+}
+
+/// Follows the change feed: Jobs and Apps that changed are looked at.
+async fn follow(control: Arc<Control>, mut seq: Seq, stop: CancellationToken) {
+    let mut head = control.db.head();
+    loop {
+        match feed::since(&control.db, seq, FEED_MAX).await {
+            Ok(changes) if changes.is_empty() => {
+                tokio::select! {
+                    changed = head.changed() => if changed.is_err() { break },
+                    // Another server's writes are not announced here.
+                    () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                    () = stop.cancelled() => break,
+                }
+            }
+            Ok(changes) => {
+                for change in changes {
+                    seq = change.seq;
+                    match change.kind.as_str() {
+                        "Job" => {
+                            control.kinds.put(change.uid, OwnerKind::Job);
+                            control.jobs.add(change.uid);
+                        }
+                        "App" => {
+                            control.kinds.put(change.uid, OwnerKind::App);
+                            control.apps.add(change.uid);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            Err(DbError::Gone { .. }) => {
+                // Too far behind: everything is looked at by the next resync.
+                if let Ok(now) = feed::head(&control.db).await {
+                    seq = now;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot read the feed now"
+                );
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                    () = stop.cancelled() => break,
+                }
+            }
+        }
+    }
+}
