@@ -26,7 +26,7 @@ const COVER_PERCENT: u64 = 95;
 const KINDS_MAX: usize = 512;
 
 /// The first time that something is learnt, then at four times as many arrivals.
-const FIRST_LESSON: u64 = 128;
+const FIRST_LESSON: u64 = 32;
 
 /// The most devices that are looked at on a node.
 const DEVICES: usize = 16;
@@ -95,7 +95,7 @@ impl Typical {
         }
         pool.arrivals += u64::from(count);
         if pool.arrivals >= pool.next_lesson.max(FIRST_LESSON) {
-            pool.next_lesson = pool.arrivals * 4;
+            pool.next_lesson = pool.arrivals * 3 / 2;
             pool.learn();
         }
     }
@@ -157,7 +157,7 @@ impl Typical {
         if after == i64::MAX {
             return 1_023;
         }
-        (512 + (after - before).div_euclid(COARSE * WHOLE)).clamp(0, 1_023) as u64
+        (512 - (before - after).div_euclid(COARSE * WHOLE)).clamp(0, 1_023) as u64
     }
 
     /// The device of a node that loses the least by giving a part of itself.
