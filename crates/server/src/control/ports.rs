@@ -50,9 +50,11 @@ impl Ports {
         let Some(ports) = self.nodes.get_mut(node) else {
             return Some(BTreeMap::new());
         };
+        let before = ports.next;
         let mut given = BTreeMap::new();
         for name in names {
             let Some(number) = ports.free() else {
+                ports.next = before;
                 self.release(node, given.into_values());
                 return None;
             };
