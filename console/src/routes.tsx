@@ -23,10 +23,28 @@ const listSearch = (search: Record<string, unknown>): ListSearch => ({
 
 const root = createRootRoute({ component: Shell });
 const overview = createRoute({ getParentRoute: () => root, path: "/", component: Overview });
-const jobs = createRoute({ getParentRoute: () => root, path: "/jobs", component: Jobs, validateSearch: listSearch });
-const job = createRoute({ getParentRoute: () => root, path: "/projects/$project/jobs/$name", component: JobDetail });
-const apps = createRoute({ getParentRoute: () => root, path: "/apps", component: Apps, validateSearch: listSearch });
-const app = createRoute({ getParentRoute: () => root, path: "/projects/$project/apps/$name", component: AppDetail });
+const jobs = createRoute({
+  getParentRoute: () => root,
+  path: "/jobs",
+  component: Jobs,
+  validateSearch: listSearch,
+});
+const job = createRoute({
+  getParentRoute: () => root,
+  path: "/projects/$project/jobs/$name",
+  component: JobDetail,
+});
+const apps = createRoute({
+  getParentRoute: () => root,
+  path: "/apps",
+  component: Apps,
+  validateSearch: listSearch,
+});
+const app = createRoute({
+  getParentRoute: () => root,
+  path: "/projects/$project/apps/$name",
+  component: AppDetail,
+});
 const apply = createRoute({ getParentRoute: () => root, path: "/apply", component: Apply });
 
 export const router = createRouter({ routeTree: root.addChildren([overview, jobs, job, apps, app, apply]) });

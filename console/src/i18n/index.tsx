@@ -10,8 +10,14 @@ const catalogues: Record<Language, Record<Key, string>> = { en, zh };
 const STORED = "moonshot.language";
 
 /** Fills `{name}` in a string of the catalogue. */
-export function translate(language: Language, key: Key, values: Record<string, string | number> = {}): string {
-  return catalogues[language][key].replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));
+export function translate(
+  language: Language,
+  key: Key,
+  values: Record<string, string | number> = {},
+): string {
+  return catalogues[language][key].replace(/\{(\w+)\}/g, (whole, name: string) =>
+    String(values[name] ?? whole),
+  );
 }
 
 function initial(): Language {
@@ -20,9 +26,11 @@ function initial(): Language {
   return navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
 }
 
-const Context = createContext<{ language: Language; setLanguage: (language: Language) => void; t: Translate } | null>(
-  null,
-);
+const Context = createContext<{
+  language: Language;
+  setLanguage: (language: Language) => void;
+  t: Translate;
+} | null>(null);
 
 export function LanguageProvider({ children }: { children: ReactNode }) {
   const [language, set] = useState<Language>(initial);

@@ -62,7 +62,9 @@ function Detail({ app, path }: { app: App; path: string }) {
       </Section>
       <Section title={t("app.revisions")}>
         <Loaded query={revisions}>
-          {({ items }) => <Revisions revisions={items} current={status?.revision} name={name} flag={flag} path={path} />}
+          {({ items }) => (
+            <Revisions revisions={items} current={status?.revision} name={name} flag={flag} path={path} />
+          )}
         </Loaded>
       </Section>
       <Section title={t("job.logs")}>
@@ -107,7 +109,9 @@ function Revisions(props: {
                 {revision.message && <Text>{revision.message}</Text>}
                 <Text size="sm">{t("app.diff")}</Text>
                 <Code block>
-                  {before ? differences(before.template, revision.template).join("\n") || "–" : t("app.noDiff")}
+                  {before
+                    ? differences(before.template, revision.template).join("\n") || "–"
+                    : t("app.noDiff")}
                 </Code>
                 {!isCurrent && (
                   <Confirm

@@ -55,7 +55,11 @@ export function Apply() {
         spellCheck={false}
       />
       <Group>
-        <Button variant="default" loading={apply.isPending && apply.variables} onClick={() => apply.mutate(true)}>
+        <Button
+          variant="default"
+          loading={apply.isPending && apply.variables}
+          onClick={() => apply.mutate(true)}
+        >
           {t("apply.dryRun")}
         </Button>
         <Button loading={apply.isPending && !apply.variables} onClick={() => apply.mutate(false)}>

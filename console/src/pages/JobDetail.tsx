@@ -24,7 +24,9 @@ export function JobDetail() {
   const { project, name } = route.useParams();
   const path = objectPath("Job", project, name);
   const job = useQuery({ queryKey: keys.one("Job", project, name), queryFn: () => get<Job>(path) });
-  return <Loaded query={job}>{(data) => <Detail key={data.metadata.uid} job={data} path={path} t={t} />}</Loaded>;
+  return (
+    <Loaded query={job}>{(data) => <Detail key={data.metadata.uid} job={data} path={path} t={t} />}</Loaded>
+  );
 }
 
 function Detail({ job, path, t }: { job: Job; path: string; t: ReturnType<typeof useLanguage>["t"] }) {
@@ -96,7 +98,10 @@ function Detail({ job, path, t }: { job: Job; path: string; t: ReturnType<typeof
             {
               title: t("job.download"),
               cell: (output) => (
-                <Anchor href={`${path}/outputs/${encodeURIComponent(output.name)}`} download={`${name}-${output.name}.tar.zst`}>
+                <Anchor
+                  href={`${path}/outputs/${encodeURIComponent(output.name)}`}
+                  download={`${name}-${output.name}.tar.zst`}
+                >
                   {t("job.download")}
                 </Anchor>
               ),

@@ -5,12 +5,12 @@ import { get, list } from "../api/client";
 import { keys } from "../api/live";
 import type { Amount, Node } from "../api/types";
 import { useLanguage } from "../i18n";
+import { amountParts, toNumber } from "../ui/amount";
 import { Cli } from "../ui/Cli";
 import { DataTable } from "../ui/DataTable";
 import { EventTable } from "../ui/EventTable";
 import { Phase } from "../ui/Phase";
 import { Loaded, Section } from "../ui/Section";
-import { amountParts, toNumber } from "../ui/amount";
 
 interface Status {
   jobs: Record<string, number>;
@@ -26,7 +26,11 @@ export function Overview() {
     refetchInterval: 5_000,
   });
   const nodes = useQuery({ queryKey: keys.list("Node"), queryFn: () => list("Node") });
-  const queues = useQuery({ queryKey: keys.list("Queue"), queryFn: () => list("Queue"), refetchInterval: 10_000 });
+  const queues = useQuery({
+    queryKey: keys.list("Queue"),
+    queryFn: () => list("Queue"),
+    refetchInterval: 10_000,
+  });
   const events = useQuery({ queryKey: keys.list("Event"), queryFn: () => list("Event", { limit: 20 }) });
   return (
     <Stack>
@@ -39,7 +43,11 @@ export function Overview() {
             <SimpleGrid cols={{ base: 1, xs: 3 }}>
               <Count title={t("overview.running")} value={jobs.Running ?? 0} to="/jobs" phase="Running" />
               <Count title={t("overview.waiting")} value={jobs.Queued ?? 0} to="/jobs" phase="Queued" />
-              <Count title={t("overview.apps")} value={Object.values(apps).reduce((a, b) => a + b, 0)} to="/apps" />
+              <Count
+                title={t("overview.apps")}
+                value={Object.values(apps).reduce((a, b) => a + b, 0)}
+                to="/apps"
+              />
             </SimpleGrid>
             {warnings && warnings.length > 0 && (
               <Alert color="yellow" title={t("overview.warnings")}>

@@ -16,7 +16,11 @@ const links = [
 
 /** The frame of every page, or the login where there is no session. */
 export function Shell() {
-  const whoami = useQuery({ queryKey: ["whoami"], queryFn: () => get<{ name: string }>("/v1/whoami"), retry: false });
+  const whoami = useQuery({
+    queryKey: ["whoami"],
+    queryFn: () => get<{ name: string }>("/v1/whoami"),
+    retry: false,
+  });
   if (whoami.isPending) return null;
   if (whoami.isError) return <Login />;
   return (

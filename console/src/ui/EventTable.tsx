@@ -11,11 +11,17 @@ export function EventTable({ events, withObject = false }: { events: Event[]; wi
   const { t } = useLanguage();
   const columns = [
     { title: t("common.time"), cell: (event: Event) => <Time at={event.spec.lastAt} /> },
-    ...(withObject ? [{ title: t("common.object"), cell: (event: Event) => <ObjectLink event={event} /> }] : []),
+    ...(withObject
+      ? [{ title: t("common.object"), cell: (event: Event) => <ObjectLink event={event} /> }]
+      : []),
     {
       title: t("common.reason"),
       cell: (event: Event) =>
-        event.spec.type === "Warning" ? <Phase phase={event.spec.reason} /> : <Text size="sm">{event.spec.reason}</Text>,
+        event.spec.type === "Warning" ? (
+          <Phase phase={event.spec.reason} />
+        ) : (
+          <Text size="sm">{event.spec.reason}</Text>
+        ),
     },
     {
       title: t("common.message"),
@@ -40,7 +46,9 @@ export function EventTable({ events, withObject = false }: { events: Event[]; wi
 function ObjectLink({ event }: { event: Event }) {
   const { objectKind, objectName } = event.spec;
   const params = { project: event.metadata.project ?? "", name: objectName };
-  if (objectKind === "Job") return <Link to="/projects/$project/jobs/$name" params={params}>{`job/${objectName}`}</Link>;
-  if (objectKind === "App") return <Link to="/projects/$project/apps/$name" params={params}>{`app/${objectName}`}</Link>;
+  if (objectKind === "Job")
+    return <Link to="/projects/$project/jobs/$name" params={params}>{`job/${objectName}`}</Link>;
+  if (objectKind === "App")
+    return <Link to="/projects/$project/apps/$name" params={params}>{`app/${objectName}`}</Link>;
   return <>{`${objectKind.toLowerCase()}/${objectName}`}</>;
 }

@@ -37,7 +37,11 @@ export function LogView({ path, follow, command }: { path: string; follow: boole
         {lines.length === 0 ? (
           <Text c="dimmed">{t("job.noLogs")}</Text>
         ) : (
-          <pre role="log" aria-label={t("job.logs")} style={{ margin: 0, fontSize: 12.5, whiteSpace: "pre-wrap" }}>
+          <pre
+            role="log"
+            aria-label={t("job.logs")}
+            style={{ margin: 0, fontSize: 12.5, whiteSpace: "pre-wrap" }}
+          >
             {lines.join("\n")}
           </pre>
         )}

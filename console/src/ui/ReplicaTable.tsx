@@ -16,7 +16,10 @@ export function ReplicaTable({ label, replicas }: { label: string; replicas: Rep
       columns={[
         { title: t("common.name"), cell: (replica) => `${replica.group}/${replica.index}` },
         { title: t("jobs.attempts"), cell: (replica) => replica.attempt },
-        { title: t("common.phase"), cell: (replica) => <Phase phase={replica.ready ? "Ready" : replica.phase} /> },
+        {
+          title: t("common.phase"),
+          cell: (replica) => <Phase phase={replica.ready ? "Ready" : replica.phase} />,
+        },
         { title: t("common.node"), cell: (replica) => replica.node },
         { title: t("common.restarts"), cell: (replica) => replica.restarts ?? 0 },
         { title: t("job.exit"), cell: (replica) => replica.exitCode ?? "–" },

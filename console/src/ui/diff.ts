@@ -6,7 +6,8 @@ export function differences(before: unknown, after: unknown, path = ""): string[
     const old = before as Record<string, unknown>;
     const now = after as Record<string, unknown>;
     const names = [...new Set([...Object.keys(old), ...Object.keys(now)])];
-    const step = (name: string) => (Array.isArray(after) ? `${path}[${name}]` : path ? `${path}.${name}` : name);
+    const step = (name: string) =>
+      Array.isArray(after) ? `${path}[${name}]` : path ? `${path}.${name}` : name;
     return names.flatMap((name) => differences(old[name], now[name], step(name)));
   }
   const lines = [];
