@@ -75,15 +75,15 @@ pub struct ProbeSpec {
     pub exec: Option<ExecProbe>,
     /// Before the first question. Default 0s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Duration>)]
     pub initial_delay: Option<Span>,
     /// Between questions. Default 10s (1s for startup and, until first ready, readiness).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Duration>)]
     pub period: Option<Span>,
     /// For each answer. Default 1s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Duration>)]
     pub timeout: Option<Span>,
     /// Good answers in a row that make it good. Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,11 +133,11 @@ pub struct RolloutSpec {
     pub max_unavailable: Option<IntOrPercent>,
     /// A Revision that is not ready in this time is rolled back. Default 10m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Duration>)]
     pub progress_deadline: Option<Span>,
     /// From leaving the gateway's table to SIGTERM, so that requests in flight finish. Default 2s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Duration>)]
     pub drain: Option<Span>,
     /// Old Revisions that are kept. Default 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -175,7 +175,7 @@ pub struct RouteSpec {
     pub port: Option<String>,
     /// The longest a request may take. Default 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Duration>)]
     pub timeout: Option<Span>,
 }
 
@@ -197,6 +197,7 @@ pub struct TrafficShare {
     /// Which Revision.
     pub revision: u32,
     /// From 0 to 100; all shares add up to 100.
+    #[schema(maximum = 100)]
     pub percent: u8,
 }
 
@@ -204,7 +205,7 @@ pub struct TrafficShare {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AppStatus {
-    /// `Progressing`, `Available`, `Degraded`, `Unavailable`, `Stopping`.
+    /// `Progressing`, `Ready`, `Degraded`, `Stopped`, `Deleting`.
     pub phase: String,
     /// A stable code for the phase's cause.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -244,7 +245,7 @@ pub struct Revision {
     /// What each replica is, with every reference pinned.
     pub template: AppTemplate,
     /// When.
-    #[schema(value_type = String)]
+    #[schema(value_type = crate::schema::Timestamp)]
     pub created_at: Time,
     /// By whom.
     pub creator: String,

@@ -11,11 +11,11 @@ use utoipa::ToSchema;
 pub struct ResourceSpec {
     /// `500m`, `2`. Default 100m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Quantity>)]
     pub cpu: Option<MilliCpu>,
     /// `512Mi`, `4Gi`: also the limit; more is killed. Default 256Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Quantity>)]
     pub memory: Option<Bytes>,
     /// Whole GPUs or a fraction of one: `2`, `0.5`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -25,7 +25,7 @@ pub struct ResourceSpec {
     pub gpu_model: Vec<String>,
     /// Least memory of each GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Quantity>)]
     pub gpu_memory: Option<Bytes>,
     /// Other resources by their full names, whole units.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -73,7 +73,7 @@ pub struct SecretMount {
 pub struct CodeSource {
     /// An uploaded directory, by digest (`moonshot run` and `apply` with `dir` upload it).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Sha256>)]
     pub digest: Option<Digest>,
     /// A directory beside the manifest: the CLI uploads it and sends `digest` instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,7 +111,7 @@ pub struct Input {
     pub model: Option<String>,
     /// Pinned by the server when the object is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Sha256>)]
     pub digest: Option<Digest>,
 }
 
@@ -134,6 +134,7 @@ pub struct PortSpec {
     pub name: String,
     /// The number where the replica has its own address; on one machine another is given. Default 8080.
     #[serde(default = "default_port")]
+    #[schema(minimum = 1, maximum = 65535)]
     pub port: u16,
     /// `http`, `h2c` (gRPC) or `tcp`. Default `http`.
     #[serde(default = "http")]
@@ -262,7 +263,7 @@ pub struct ProgramSpec {
     pub isolation: Isolation,
     /// From SIGTERM to SIGKILL. Default 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Duration>)]
     pub grace: Option<Span>,
 }
 

@@ -40,14 +40,14 @@ pub struct EnvironmentStatus {
     pub version: u32,
     /// The digest that the newest version is built under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Sha256>)]
     pub digest: Option<Digest>,
     /// Every package with its exact version, as resolved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
     /// When it became ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Timestamp>)]
     pub built_at: Option<Time>,
 }
 

@@ -26,10 +26,10 @@ pub struct EventSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, String>,
     /// When it first happened.
-    #[schema(value_type = String)]
+    #[schema(value_type = crate::schema::Timestamp)]
     pub first_at: Time,
     /// When it last happened.
-    #[schema(value_type = String)]
+    #[schema(value_type = crate::schema::Timestamp)]
     pub last_at: Time,
     /// How often.
     pub count: u32,

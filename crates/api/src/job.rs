@@ -43,15 +43,15 @@ pub struct JobSpec {
     pub retry: RetrySpec,
     /// The longest it may run, from its first start; then it fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Duration>)]
     pub time_limit: Option<Span>,
     /// The longest it may wait; then it fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Duration>)]
     pub queue_time_limit: Option<Span>,
     /// How long it is kept after its end. Default: history's retention.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Duration>)]
     pub ttl: Option<Span>,
     /// Whether a higher claim may stop it. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,6 +65,21 @@ pub struct JobSpec {
     /// Wait: nothing starts, what runs is stopped with grace.
     #[serde(default)]
     pub suspend: bool,
+}
+
+/// The variable that carries a parameter: `lr-max` is `MOONSHOT_PARAM_LR_MAX`.
+pub fn param_variable(name: &str) -> String {
+    let word = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_uppercase()
+        } else {
+            '_'
+        }
+    };
+    format!(
+        "MOONSHOT_PARAM_{}",
+        name.chars().map(word).collect::<String>()
+    )
 }
 
 /// A framework whose launcher's variables are set.
@@ -158,11 +173,11 @@ pub struct RetrySpec {
     pub limit: Option<u32>,
     /// Before the first retry; doubles each time. Default 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Duration>)]
     pub backoff: Option<Span>,
     /// The longest backoff. Default 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Duration>)]
     pub backoff_max: Option<Span>,
     /// Exit codes that are tried again; empty means all but 0.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -264,11 +279,11 @@ pub struct JobStatus {
     pub observed_generation: u64,
     /// When it first started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Timestamp>)]
     pub started_at: Option<Time>,
     /// When it was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Timestamp>)]
     pub finished_at: Option<Time>,
     /// Tries so far, over all restart units.
     pub attempts: u32,
@@ -337,15 +352,15 @@ pub struct ReplicaStatus {
     pub message: String,
     /// The most memory it used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Quantity>)]
     pub memory_peak: Option<Bytes>,
     /// When it started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Timestamp>)]
     pub started_at: Option<Time>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Timestamp>)]
     pub finished_at: Option<Time>,
 }
 
@@ -358,9 +373,9 @@ pub struct OutputStatus {
     /// Who wrote it: `worker/0`.
     pub replica: String,
     /// Its content.
-    #[schema(value_type = String)]
+    #[schema(value_type = crate::schema::Sha256)]
     pub digest: Digest,
     /// Bytes of its files.
-    #[schema(value_type = String)]
+    #[schema(value_type = crate::schema::Quantity)]
     pub size: Bytes,
 }

@@ -1,6 +1,6 @@
 //! The table of kinds: names, scopes, and one struct a kind.
 
-use crate::meta::Metadata;
+use crate::meta::{API_VERSION, Metadata};
 use crate::{app, environment, event, job, model, platform};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -59,6 +59,40 @@ macro_rules! kinds {
             /// Where it lives.
             pub fn scope(self) -> Scope {
                 match self { $(Kind::$kind => Scope::$scope),* }
+            }
+        }
+
+        /// A checked object with its own types.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Typed { $($(#[$doc])* $kind(Box<$kind>)),* }
+
+        impl Typed {
+            /// Reads a spec that has been checked for structure.
+            pub(crate) fn new(kind: Kind, metadata: Metadata, spec: serde_json::Value) -> Result<Typed, serde_json::Error> {
+                let api_version = API_VERSION.to_owned();
+                Ok(match kind {
+                    $(Kind::$kind => Typed::$kind(Box::new($kind {
+                        api_version,
+                        kind: kind.as_str().to_owned(),
+                        metadata,
+                        spec: serde_json::from_value(spec)?,
+                        status: None,
+                    }))),*
+                })
+            }
+            /// Which kind it is.
+            pub fn kind(&self) -> Kind {
+                match self { $(Typed::$kind(_) => Kind::$kind),* }
+            }
+            /// Its identity.
+            pub fn metadata(&self) -> &Metadata {
+                match self { $(Typed::$kind(object) => &object.metadata),* }
+            }
+            /// Its spec in the one form in which equal specs are equal: absent fields left out, quantities
+            /// and times as this version writes them.
+            pub fn canonical_spec(&self) -> serde_json::Value {
+                let value = match self { $(Typed::$kind(object) => serde_json::to_value(&object.spec)),* };
+                value.expect("a spec of string keys and finite numbers always serialises")
             }
         }
 

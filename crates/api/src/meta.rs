@@ -27,7 +27,7 @@ pub struct Metadata {
     pub tenant: String,
     /// Never reused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::UidText>)]
     pub uid: Option<Uid>,
     /// Counts changes of `spec`, from 1. Send it as `If-Match` to change only what you read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,11 +50,11 @@ pub struct Metadata {
     pub owner: Option<String>,
     /// When it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Timestamp>)]
     pub created_at: Option<Time>,
     /// When its deletion was asked for; it is gone once what runs has stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Timestamp>)]
     pub deleted_at: Option<Time>,
 }
 
@@ -72,7 +72,7 @@ pub struct Condition {
     /// A sentence.
     pub message: String,
     /// Since when.
-    #[schema(value_type = String)]
+    #[schema(value_type = crate::schema::Timestamp)]
     pub since: Time,
 }
 

@@ -36,11 +36,11 @@ pub struct ModelVersionSpec {
     pub format: String,
     /// Its content (a tar), uploaded before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Sha256>)]
     pub digest: Option<Digest>,
     /// Bytes of its files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Quantity>)]
     pub size: Option<Bytes>,
     /// Where it comes from.
     #[serde(default)]
@@ -62,7 +62,7 @@ pub struct Lineage {
     pub output: Option<String>,
     /// The code's digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Sha256>)]
     pub code: Option<Digest>,
     /// The Environment with its version: `flights@2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -35,7 +35,7 @@ pub struct ProjectSpec {
     pub registries: Vec<RegistrySpec>,
     /// The most bytes of code, outputs and models. Default 100Gi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Quantity>)]
     pub storage: Option<Bytes>,
 }
 
@@ -58,7 +58,7 @@ pub struct RegistrySpec {
 #[serde(rename_all = "camelCase")]
 pub struct ProjectStatus {
     /// Bytes kept.
-    #[schema(value_type = String)]
+    #[schema(value_type = crate::schema::Quantity)]
     pub stored: Bytes,
 }
 
@@ -101,11 +101,11 @@ pub struct QuotaSpec {
 pub struct AmountSpec {
     /// `500m`, `2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Quantity>)]
     pub cpu: Option<MilliCpu>,
     /// `4Gi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<crate::schema::Quantity>)]
     pub memory: Option<Bytes>,
     /// `2`, `0.5`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -278,7 +278,7 @@ pub struct DeviceStatus {
     /// Product name.
     pub model: String,
     /// Its memory.
-    #[schema(value_type = String)]
+    #[schema(value_type = crate::schema::Quantity)]
     pub memory: Bytes,
     /// Empty when well, else what ails it.
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -2,10 +2,14 @@
 
 use base::Code;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use utoipa::ToSchema;
 
 /// The media type of [`Problem`].
 pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// The most field errors told at once. What is wrong a hundred times is wrong for one reason.
+pub const FIELD_ERRORS_MAX: usize = 100;
 
 /// What went wrong and what to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -46,7 +50,46 @@ pub struct FieldError {
     pub column: Option<u32>,
 }
 
+impl FieldError {
+    /// An error whose place is not known yet.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> FieldError {
+        FieldError {
+            field: field.into(),
+            message: message.into(),
+            line: None,
+            column: None,
+        }
+    }
+}
+
+impl fmt::Display for FieldError {
+    /// `line 4, column 3: spec.replicas: …`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Some(line), Some(column)) = (self.line, self.column) {
+            write!(f, "line {line}, column {column}: ")?;
+        }
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
 impl Problem {
+    /// Invalid fields; at most [`FIELD_ERRORS_MAX`] are kept, and the text says how many there are.
+    pub fn invalid(what: &str, mut errors: Vec<FieldError>) -> Problem {
+        let n = errors.len();
+        errors.truncate(FIELD_ERRORS_MAX);
+        let detail = match errors.first() {
+            Some(only) if n == 1 => format!("{what}: {only}"),
+            Some(_) | None => format!("{what}: {n} errors"),
+        };
+        Problem {
+            errors,
+            ..Problem::new(Code::Invalid, detail)
+        }
+    }
+
     /// A problem with this code; title and status follow from it.
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
         let (status, title) = match code {
