@@ -70,6 +70,10 @@ pub struct SlotEnd {
 /// What is known of a replica from outside the rows. A key that is in no map is *unseen*: the engine
 /// has never reported it.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every sight is `Seen`; the others are rare and short-lived"
+)]
 pub enum Sight {
     /// The engine's last report.
     Seen(Seen),

@@ -71,7 +71,7 @@ pub enum AppAction {
         /// How it ended.
         end: SlotEnd,
     },
-    /// Engine: `remove` of an ended replica, so that its record is dropped.
+    /// Engine: `remove` of an ended replica with [`StopReason::Forget`], so that its record is dropped.
     Forget {
         /// Which replica.
         key: ReplicaKey,

@@ -8,7 +8,7 @@ use super::ensure::ensure_members;
 use super::input::{
     JobInput, JobPhase, Restart, Tally, UnitKey, UnitOutcome, UnitStage, UnitState,
 };
-use super::judge::{Blame, Course, Goal, earlier, indexes_failed, n_failed, ran};
+use super::judge::{Blame, Course, Goal, blame, earlier, indexes_failed, n_failed, ran};
 use super::output::{JobAction, JobPlan, Then};
 use super::retry::{Next, Verdict, judge};
 use super::status::{finished_status, status};
@@ -36,7 +36,7 @@ pub fn plan_job(input: &JobInput, now: Time) -> JobPlan {
                 draft.finish.push(JobAction::Expire);
             }
         }
-        return draft.plan(finished_status(input, &units, finished));
+        return draft.plan(finished_status(input, &units, finished, now));
     }
     let started = first_start(input, &units);
     let (goal, wake) = Goal::of(input, &units, started, now);
@@ -49,7 +49,11 @@ pub fn plan_job(input: &JobInput, now: Time) -> JobPlan {
         } => draft.array(&units, &goal, count, parallelism),
     }
     draft.clear_strays();
-    let status = status(input, &units, &goal, started, &draft.give_ups);
+    let status = status(input, &units, &goal, started, &draft);
+    if status.phase == JobPhase::Suspended {
+        // No limit counts during a pause: only its owner ends it.
+        draft.wake = None;
+    }
     draft.plan(status)
 }
 
@@ -80,9 +84,9 @@ pub(super) struct Draft<'a> {
     pub(super) start: Vec<JobAction>,
     stop: Vec<JobAction>,
     forget: Vec<JobAction>,
-    finish: Vec<JobAction>,
+    pub(super) finish: Vec<JobAction>,
     /// Why attempts that are being stopped will not be followed by another.
-    give_ups: Vec<Reason>,
+    pub(super) give_ups: Vec<Reason>,
 }
 
 impl<'a> Draft<'a> {
@@ -184,15 +188,9 @@ impl<'a> Draft<'a> {
             }
         }
         let next = self.next_attempt();
-        let ends: Vec<&SlotEnd> = holders
-            .iter()
-            .filter_map(|holder| match holder {
-                Holder::Member(member) => member.end(),
-                Holder::Pending { .. } => None,
-            })
-            .collect();
+        let members: Vec<&Member<'_>> = holders.iter().filter_map(Holder::member).collect();
         let spent = self.charged_elsewhere(&gang.key);
-        self.end_attempt(gang, &course, goal, reason, ran(&ends), spent, next, over);
+        self.end_attempt(gang, &members, &course, goal, reason, spent, next, over);
     }
 
     /// The gang goes on: give back what ended, start what is not started, replace what broke alone.
@@ -220,18 +218,11 @@ impl<'a> Draft<'a> {
                 &Goal::Run,
             );
         }
-        let attempt = self.next_attempt();
         for (member, verdict) in replacements {
-            self.replace(units, member, verdict, attempt);
+            self.replace(units, gang, member, verdict);
         }
         if has_all_seats(self.input, gang) {
-            let seated: Vec<&Member<'_>> = holders
-                .iter()
-                .filter_map(|holder| match holder {
-                    Holder::Member(member) => Some(*member),
-                    Holder::Pending { .. } => None,
-                })
-                .collect();
+            let seated: Vec<&Member<'_>> = holders.iter().filter_map(Holder::member).collect();
             ensure_members(self, gang, &seated);
             for rank in units.ranks.iter().filter(|rank| rank.is_placed()) {
                 ensure_members(self, rank, &seated);
@@ -249,6 +240,8 @@ impl<'a> Draft<'a> {
             return Vec::new();
         }
         let mut replacements = Vec::new();
+        // Members that broke together share what is left of the limit.
+        let mut charged_here = 0;
         for holder in holders {
             let Holder::Member(member) = holder else {
                 continue;
@@ -265,7 +258,7 @@ impl<'a> Draft<'a> {
             let verdict = judge(
                 &self.input.spec.retry,
                 tally,
-                self.charged_elsewhere(&key),
+                self.charged_elsewhere(&key) + charged_here,
                 &blame_one(member),
                 ran(&[end]),
                 self.now,
@@ -276,6 +269,7 @@ impl<'a> Draft<'a> {
                 .iter()
                 .any(|rank| rank.key == key && matches!(rank.state.stage, UnitStage::Done(_)));
             if !done {
+                charged_here += u32::from(verdict.charged);
                 replacements.push((*member, verdict));
             }
         }
@@ -285,9 +279,9 @@ impl<'a> Draft<'a> {
     fn replace(
         &mut self,
         units: &Units<'_>,
+        gang: &UnitView<'_>,
         member: &Member<'_>,
         verdict: &Verdict,
-        attempt: Attempt,
     ) {
         let Next::At {
             not_before,
@@ -297,6 +291,10 @@ impl<'a> Draft<'a> {
             return;
         };
         let unit = rank_key(member);
+        let last = self.input.units.get(&unit).map(|rank| rank.attempt);
+        let attempt = last
+            .map_or(gang.state.attempt, |last| last.max(gang.state.attempt))
+            .next();
         let held_by_rank = units.ranks.iter().find(|rank| rank.key == unit);
         match held_by_rank {
             Some(rank) => self.end.push(JobAction::EndAttempt {
@@ -426,9 +424,9 @@ impl<'a> Draft<'a> {
             return;
         };
         let over = self.stop_members(unit, reason);
-        let ends: Vec<&SlotEnd> = unit.members.iter().filter_map(Member::end).collect();
+        let members: Vec<&Member<'_>> = unit.members.iter().collect();
         let next = unit.state.attempt.next();
-        self.end_attempt(unit, &course, goal, reason, ran(&ends), 0, next, over);
+        self.end_attempt(unit, &members, &course, goal, reason, 0, next, over);
     }
 
     // ---- steps that all units share ----
@@ -507,6 +505,8 @@ impl<'a> Draft<'a> {
         for member in &unit.members {
             match &member.standing {
                 Standing::Unasked => {
+                    // The attempt is judged by ends alone, so that a judgement can be repeated.
+                    over = false;
                     self.release(unit, member, SlotEnd::unused(reason, self.now));
                 }
                 Standing::Ended(end) => self.release(unit, member, end.clone()),
@@ -559,10 +559,10 @@ impl<'a> Draft<'a> {
     fn end_attempt(
         &mut self,
         unit: &UnitView<'_>,
+        members: &[&Member<'_>],
         course: &Course,
         goal: &Goal,
         stop: StopReason,
-        ran: Span,
         spent: u32,
         next: Attempt,
         over: bool,
@@ -577,9 +577,11 @@ impl<'a> Draft<'a> {
             Course::On | Course::Lost(_) => {
                 let blame = match course {
                     Course::Lost(blame) => blame.clone(),
-                    Course::On | Course::Won => Blame::Stop(stop),
+                    Course::On | Course::Won => blame(members, stop),
                 };
                 let tally = unit.state.tally;
+                let ends: Vec<&SlotEnd> = members.iter().filter_map(|m| m.end()).collect();
+                let ran = ran(&ends);
                 let verdict = judge(&self.input.spec.retry, tally, spent, &blame, ran, self.now);
                 let then = match (goal, verdict.next) {
                     (Goal::End { .. }, _) => Then::Over(UnitOutcome::Stopped),

@@ -169,7 +169,7 @@ pub(super) enum Blame {
 impl Course {
     /// Judges a gang, or one index of an array (one member, `success` ignored).
     pub(super) fn of(input: &JobInput, holders: &[Holder<'_, '_>]) -> Course {
-        let members: Vec<&Member<'_>> = holders.iter().filter_map(seated).collect();
+        let members: Vec<&Member<'_>> = holders.iter().filter_map(Holder::member).collect();
         let single = matches!(input.spec.restart, Restart::Index { .. });
         let won = if single {
             members.iter().all(|member| member.succeeded())
@@ -186,16 +186,9 @@ impl Course {
             cannot_win(input, &members)
         };
         if lost {
-            return Course::Lost(blame(&members));
+            return Course::Lost(blame(&members, StopReason::GangDone));
         }
         Course::On
-    }
-}
-
-fn seated<'v, 'a>(holder: &Holder<'v, 'a>) -> Option<&'v Member<'a>> {
-    match holder {
-        Holder::Member(member) => Some(member),
-        Holder::Pending { .. } => None,
     }
 }
 
@@ -249,7 +242,7 @@ fn cannot_win(input: &JobInput, members: &[&Member<'_>]) -> bool {
     let evicted =
         |member: &&Member<'_>| member.end().is_none() && member.standing.releasing().is_some();
     needed.iter().any(|member| member.is_broken())
-        || spares.iter().any(|member| evicted(member))
+        || spares.iter().any(evicted)
         || (!spares.is_empty() && spares.iter().all(|member| member.is_broken()))
 }
 
@@ -264,7 +257,7 @@ fn too_few_left(input: &JobInput, holders: &[Holder<'_, '_>]) -> bool {
             let left = holders
                 .iter()
                 .filter(|holder| holder.group() == position)
-                .filter_map(seated)
+                .filter_map(Holder::member)
                 .filter(|member| !member.is_broken())
                 .count();
             left < group.min as usize
@@ -272,8 +265,8 @@ fn too_few_left(input: &JobInput, holders: &[Holder<'_, '_>]) -> bool {
 }
 
 /// What broke the attempt. A loss by the platform comes first, since the others often fail for it; then
-/// the earliest end that nobody asked for; then the earliest request to stop.
-fn blame(members: &[&Member<'_>]) -> Blame {
+/// the earliest end that nobody asked for; then the first request to stop, or `otherwise`.
+pub(super) fn blame(members: &[&Member<'_>], otherwise: StopReason) -> Blame {
     let ends = || {
         members
             .iter()
@@ -309,7 +302,7 @@ fn blame(members: &[&Member<'_>]) -> Blame {
             .iter()
             .filter_map(|member| member.standing.releasing());
         let first = asked.clone().find(|reason| *reason != StopReason::GangDone);
-        Blame::Stop(first.or(asked.next()).unwrap_or(StopReason::GangDone))
+        Blame::Stop(first.or(asked.next()).unwrap_or(otherwise))
     };
     by_loss.or_else(by_itself).unwrap_or_else(by_request)
 }

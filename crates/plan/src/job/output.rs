@@ -12,7 +12,8 @@ use std::fmt;
 pub struct JobPlan {
     /// In this order.
     pub actions: Vec<JobAction>,
-    /// What the status shall say; written only if it changed.
+    /// What the status shall say once the actions are performed (a `Finish` among them is already in it);
+    /// written only if it changed.
     pub status: JobStatusPlan,
     /// When something changes by time alone, if nothing else does before.
     pub wake: Option<Time>,
@@ -68,7 +69,7 @@ pub enum JobAction {
         /// How it ended.
         end: SlotEnd,
     },
-    /// Engine: `remove` of an ended replica, so that its record is dropped.
+    /// Engine: `remove` of an ended replica with [`StopReason::Forget`], so that its record is dropped.
     Forget {
         /// Which replica.
         key: ReplicaKey,

@@ -158,7 +158,7 @@ fn failure(
             limit => Reason::new(
                 ReasonCode::RetryLimit,
                 format!(
-                    "it failed {} times, {limit} retries were allowed; the last: {}",
+                    "it failed {} times (retry limit {limit}); the last: {}",
                     charged + spent,
                     what.sentence
                 ),

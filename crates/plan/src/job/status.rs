@@ -1,9 +1,10 @@
 //! What a Job's status says.
 
-use super::input::{Finished, JobInput, JobPhase, Restart, UnitKey, UnitOutcome, UnitStage};
+use super::decide::Draft;
+use super::input::{Finished, JobInput, JobPhase, Restart, UnitOutcome, UnitStage};
 use super::judge::Goal;
-use super::output::{FAILURES_SHOWN_MAX, JobStatusPlan, UnitCounts, UnitFailure};
-use super::view::{UnitView, Units};
+use super::output::{FAILURES_SHOWN_MAX, JobAction, JobStatusPlan, UnitCounts, UnitFailure};
+use super::view::{Member, UnitView, Units};
 use crate::reason::{Reason, ReasonCode};
 use crate::slot::Standing;
 use base::Time;
@@ -13,15 +14,20 @@ pub(super) fn status(
     units: &Units<'_>,
     goal: &Goal,
     started: Option<Time>,
-    give_ups: &[Reason],
+    draft: &Draft<'_>,
 ) -> JobStatusPlan {
-    let counts = count(input, units);
+    let counts = count(input, units, draft.now);
     let n_live = live_members(units);
+    let ran = |member: &Member<'_>| match &member.standing {
+        Standing::Live { running, .. } => *running,
+        Standing::Ended(end) | Standing::Released(end) => end.started.is_some(),
+        Standing::Unasked | Standing::Unseen { .. } => false,
+    };
     let runs = units
         .all()
         .filter(|unit| unit.is_placed())
         .flat_map(|unit| &unit.members)
-        .any(|member| matches!(member.standing, Standing::Live { running: true, .. }));
+        .any(ran);
     let placed = counts.starting + counts.running + counts.stopping > 0;
     let active = if runs {
         JobPhase::Running
@@ -30,21 +36,25 @@ pub(super) fn status(
     } else {
         JobPhase::Queued
     };
-    let (phase, reason) = match goal {
+    let concluded = draft.finish.iter().find_map(|action| match action {
+        JobAction::Finish { phase, reason } => Some((*phase, reason.clone())),
+        _ => None,
+    });
+    let (phase, reason) = concluded.unwrap_or_else(|| match goal {
         Goal::End { reason, .. } => (active, ending(reason, n_live)),
         Goal::Pause if placed || counts.waiting > 0 => (
             JobPhase::Suspending,
-            Reason::new(
-                ReasonCode::Suspended,
-                format!("it is being suspended; {} to stop", replicas(n_live)),
+            ending(
+                &Reason::new(ReasonCode::Suspended, "it is being suspended"),
+                n_live,
             ),
         ),
         Goal::Pause => (
             JobPhase::Suspended,
             Reason::new(ReasonCode::Suspended, "it is suspended"),
         ),
-        Goal::Run => (active, running(input, &counts, n_live, give_ups)),
-    };
+        Goal::Run => (active, running(input, &counts, n_live, &draft.give_ups)),
+    });
     JobStatusPlan {
         phase,
         reason,
@@ -59,12 +69,13 @@ pub(super) fn finished_status(
     input: &JobInput,
     units: &Units<'_>,
     finished: &Finished,
+    now: Time,
 ) -> JobStatusPlan {
     JobStatusPlan {
         phase: finished.phase,
         reason: finished.reason.clone(),
         started: input.started,
-        units: count(input, units),
+        units: count(input, units, now),
         failures: failures(units),
     }
 }
@@ -84,9 +95,9 @@ fn running(input: &JobInput, counts: &UnitCounts, n_live: usize, give_ups: &[Rea
             return ending(reason, n_live);
         }
         return match counts {
-            UnitCounts { stopping: 1.., .. } => Reason::new(
-                ReasonCode::Stopping,
-                format!("an attempt ends; {} to stop", replicas(n_live)),
+            UnitCounts { stopping: 1.., .. } => ending(
+                &Reason::new(ReasonCode::Stopping, "an attempt ends"),
+                n_live,
             ),
             UnitCounts { running: 1.., .. } => {
                 Reason::new(ReasonCode::Running, format!("{} run", replicas(n_live)))
@@ -131,10 +142,10 @@ fn live_members(units: &Units<'_>) -> usize {
         .count()
 }
 
-fn count(input: &JobInput, units: &Units<'_>) -> UnitCounts {
+fn count(input: &JobInput, units: &Units<'_>, now: Time) -> UnitCounts {
     let mut counts = UnitCounts::default();
     for unit in &units.main {
-        *place(&mut counts, unit) += 1;
+        *place(&mut counts, unit, now) += 1;
     }
     let wanted = match input.spec.restart {
         Restart::Index { count, .. } => count,
@@ -146,9 +157,10 @@ fn count(input: &JobInput, units: &Units<'_>) -> UnitCounts {
     counts
 }
 
-fn place<'c>(counts: &'c mut UnitCounts, unit: &UnitView<'_>) -> &'c mut u32 {
+fn place<'c>(counts: &'c mut UnitCounts, unit: &UnitView<'_>, now: Time) -> &'c mut u32 {
     match &unit.state.stage {
         UnitStage::New => &mut counts.pending,
+        UnitStage::BackingOff { until } if now >= *until => &mut counts.pending,
         UnitStage::BackingOff { .. } => &mut counts.backing_off,
         UnitStage::Waiting { .. } => &mut counts.waiting,
         UnitStage::Done(UnitOutcome::Succeeded) => &mut counts.succeeded,
@@ -161,7 +173,7 @@ fn place<'c>(counts: &'c mut UnitCounts, unit: &UnitView<'_>) -> &'c mut u32 {
             let runs = |standing: &Standing| {
                 standing.end().is_some() || matches!(standing, Standing::Live { running: true, .. })
             };
-            if standings.clone().any(|standing| releasing(&standing)) {
+            if unit.all_ended() || standings.clone().any(|standing| releasing(&standing)) {
                 &mut counts.stopping
             } else if standings.all(runs) && !unit.members.is_empty() {
                 &mut counts.running
@@ -177,9 +189,8 @@ fn failures(units: &Units<'_>) -> Vec<UnitFailure> {
         let UnitStage::Done(UnitOutcome::Failed(reason)) = &unit.state.stage else {
             return None;
         };
-        let key: &UnitKey = &unit.key;
         Some(UnitFailure {
-            unit: key.clone(),
+            unit: unit.key.clone(),
             reason: reason.clone(),
         })
     });

@@ -92,7 +92,15 @@ pub(super) enum Holder<'v, 'a> {
     Pending { group: usize, index: Index },
 }
 
-impl Holder<'_, '_> {
+impl<'v, 'a> Holder<'v, 'a> {
+    /// The member, if it was given a seat.
+    pub(super) fn member(&self) -> Option<&'v Member<'a>> {
+        match self {
+            Holder::Member(member) => Some(member),
+            Holder::Pending { .. } => None,
+        }
+    }
+
     pub(super) fn group(&self) -> usize {
         match self {
             Holder::Member(member) => member.group,
