@@ -22,13 +22,14 @@ pub struct AppPlan {
 /// One step. Each may be repeated; each is conditional on what it names still being so.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AppAction {
-    /// Rows: make a seat with attempt 1 and its task (`waiting`), and tell the scheduler.
+    /// Rows: make a seat and its task (`waiting`) unless the seat is there, and tell the scheduler.
     AddSeat {
         /// Of which Revision.
         revision: u32,
         /// Which seat.
         index: Index,
-        /// Its first attempt: above every attempt that an earlier seat of this index had.
+        /// Its first attempt: above every attempt that an earlier seat of the Revision had, so that no key
+        /// comes back. Seats that are added together share it.
         attempt: Attempt,
     },
     /// Rows: give the seat's attempt a task (`backing off` → `waiting`), and tell the scheduler.

@@ -53,14 +53,20 @@ fn phase(
     let target = input.target;
     let count = wanted.get(&target).copied().unwrap_or(0);
     let ready = seats.n_ready(target);
-    let how_far = format!("{ready} of {count} replicas of r{target} are ready");
+    let how_far = format!(
+        "{} of {count} replicas of r{target} are ready",
+        ready.min(count)
+    );
     let missing = wanted
         .iter()
         .any(|(revision, wanted)| seats.n_ready(*revision) < *wanted);
     let others = seats
         .active()
         .any(|seat| !wanted.contains_key(&seat.revision));
-    if !missing && !others {
+    let too_many = wanted
+        .iter()
+        .any(|(revision, wanted)| seats.n_active(*revision) > *wanted);
+    if !missing && !others && !too_many {
         return (AppPhase::Ready, Reason::new(ReasonCode::Ready, how_far));
     }
     if overdue {

@@ -45,8 +45,10 @@ pub fn plan_job(input: &JobInput, now: Time) -> JobPlan {
     match input.spec.restart {
         Restart::Gang | Restart::Rank => draft.gang(&units, &goal),
         Restart::Index {
-            count, parallelism, ..
-        } => draft.array(&units, &goal, count, parallelism),
+            count,
+            parallelism,
+            failed_max,
+        } => draft.array(&units, &goal, count, parallelism, failed_max),
     }
     draft.clear_strays();
     let status = status(input, &units, &goal, started, &draft);
@@ -363,7 +365,14 @@ impl<'a> Draft<'a> {
 
     // ---- arrays ----
 
-    fn array(&mut self, units: &Units<'_>, goal: &Goal, count: u32, parallelism: u32) {
+    fn array(
+        &mut self,
+        units: &Units<'_>,
+        goal: &Goal,
+        count: u32,
+        parallelism: u32,
+        failed_max: Option<u32>,
+    ) {
         let mut n_placed = 0u32;
         let mut n_active = 0u32;
         let mut n_done = 0u32;
@@ -387,9 +396,18 @@ impl<'a> Draft<'a> {
             self.finish_with(*phase, reason.clone());
             return;
         }
+        // An index that is given up here may be the one too many: the next ones know.
+        let mut goal = goal.clone();
         for unit in units.main.iter().filter(|unit| unit.is_placed()) {
-            self.placed_index(unit, goal);
+            self.placed_index(unit, &goal);
+            let failed = n_failed(units) + self.n_given_up();
+            if let (Goal::Run | Goal::Pause, Some(failed_max)) = (&goal, failed_max)
+                && failed > failed_max as usize
+            {
+                goal = Goal::too_many_failed(units, failed, count);
+            }
         }
+        let goal = &goal;
         let mut free = parallelism.max(1).saturating_sub(n_active);
         for index in (0..count).map(Index) {
             let key = UnitKey::Index(index);
@@ -410,6 +428,20 @@ impl<'a> Draft<'a> {
             let asked = self.unplaced(&key, attempt, stage, false, goal);
             free -= u32::from(asks && asked);
         }
+    }
+
+    /// Indexes whose failure this plan writes down.
+    fn n_given_up(&self) -> usize {
+        let given_up = |action: &&JobAction| {
+            matches!(
+                action,
+                JobAction::EndAttempt {
+                    then: Then::Over(UnitOutcome::Failed(_)),
+                    ..
+                }
+            )
+        };
+        self.end.iter().filter(given_up).count()
     }
 
     fn placed_index(&mut self, unit: &UnitView<'_>, goal: &Goal) {
@@ -584,11 +616,12 @@ impl<'a> Draft<'a> {
                 let ran = ran(&ends);
                 let verdict = judge(&self.input.spec.retry, tally, spent, &blame, ran, self.now);
                 let then = match (goal, verdict.next) {
-                    (Goal::End { .. }, _) => Then::Over(UnitOutcome::Stopped),
-                    (Goal::Run | Goal::Pause, Next::GiveUp(reason)) => {
+                    // Decided by the program's own end, whatever is wanted of the Job.
+                    (_, Next::GiveUp(reason)) => {
                         self.give_ups.push(reason.clone());
                         Then::Over(UnitOutcome::Failed(reason))
                     }
+                    (Goal::End { .. }, Next::At { .. }) => Then::Over(UnitOutcome::Stopped),
                     (
                         Goal::Run | Goal::Pause,
                         Next::At {

@@ -48,8 +48,16 @@ impl Goal {
             }
             wake = Some(started + limit);
         }
-        if let Some(reason) = too_many_failed(input, units) {
-            return (end(StopReason::GangDone, JobPhase::Failed, reason), wake);
+        if let Restart::Index {
+            count,
+            failed_max: Some(failed_max),
+            ..
+        } = input.spec.restart
+        {
+            let failed = n_failed(units);
+            if failed > failed_max as usize {
+                return (Goal::too_many_failed(units, failed, count), wake);
+            }
         }
         if input.intent == Intent::Suspend {
             return (Goal::Pause, wake);
@@ -64,6 +72,12 @@ impl Goal {
             wake = earlier(wake, since + limit);
         }
         (Goal::Run, wake)
+    }
+
+    /// The array has more failed indexes than it may.
+    pub(super) fn too_many_failed(units: &Units<'_>, failed: usize, count: u32) -> Goal {
+        let reason = indexes_failed(units, failed, count);
+        end(StopReason::GangDone, JobPhase::Failed, reason)
     }
 }
 
@@ -96,20 +110,6 @@ fn waits_since(input: &JobInput, units: &Units<'_>) -> Option<Time> {
         | UnitStage::Done(_) => None,
     });
     since.min()
-}
-
-/// The array has more failed indexes than it may.
-fn too_many_failed(input: &JobInput, units: &Units<'_>) -> Option<Reason> {
-    let Restart::Index {
-        count,
-        failed_max: Some(failed_max),
-        ..
-    } = input.spec.restart
-    else {
-        return None;
-    };
-    let failed = n_failed(units);
-    (failed > failed_max as usize).then(|| indexes_failed(units, failed, count))
 }
 
 pub(super) fn n_failed(units: &Units<'_>) -> usize {
