@@ -19,6 +19,7 @@ pub mod model;
 pub mod platform;
 // ---- other bodies ----
 pub mod answer;
+pub mod exec;
 pub mod problem;
 // ---- reading and checking ----
 pub mod manifest;

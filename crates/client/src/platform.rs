@@ -1,0 +1,60 @@
+//! The platform itself: status, tokens, audit, use.
+
+use crate::error::ClientError;
+use crate::http::Client;
+use api::answer::{AuditRecord, Overview, Token, TokenRequest, Top, WhoAmI};
+use api::routes::Method;
+
+impl Client {
+    /// The state of the platform on one page.
+    pub async fn status(&self) -> Result<Overview, ClientError> {
+        self.value(self.request(Method::Get, &["v1", "status"]))
+            .await
+    }
+
+    /// Whether the server can serve.
+    pub async fn ready(&self) -> Result<(), ClientError> {
+        self.done(self.request(Method::Get, &["readyz"])).await
+    }
+
+    /// Who this client is.
+    pub async fn whoami(&self) -> Result<WhoAmI, ClientError> {
+        self.value(self.request(Method::Get, &["v1", "whoami"]))
+            .await
+    }
+
+    /// Tokens, without their text.
+    pub async fn tokens(&self) -> Result<Vec<Token>, ClientError> {
+        self.items(&["v1", "tokens"]).await
+    }
+
+    /// Makes a token; the answer has its text, this once.
+    pub async fn create_token(&self, request: &TokenRequest) -> Result<Token, ClientError> {
+        self.exchange(self.request(Method::Post, &["v1", "tokens"]), request)
+            .await
+    }
+
+    /// Revokes a token.
+    pub async fn delete_token(&self, id: &str) -> Result<(), ClientError> {
+        self.done(self.request(Method::Delete, &["v1", "tokens", id]))
+            .await
+    }
+
+    /// Who did what, newest first; at most `limit`.
+    pub async fn audit(&self, limit: u32) -> Result<Vec<AuditRecord>, ClientError> {
+        let request = self
+            .request(Method::Get, &["v1", "audit"])
+            .query(&[("limit", limit)]);
+        let items: api::answer::Items<AuditRecord> = self.value(request).await?;
+        Ok(items.items)
+    }
+
+    /// Who uses what right now.
+    pub async fn top(&self, project: Option<&str>) -> Result<Top, ClientError> {
+        let mut request = self.request(Method::Get, &["v1", "top"]);
+        if let Some(project) = project {
+            request = request.query(&[("project", project)]);
+        }
+        self.value(request).await
+    }
+}
