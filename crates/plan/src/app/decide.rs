@@ -5,7 +5,7 @@
 
 use super::input::{AppInput, Progress, SeatStage, group_name};
 use super::output::{AppAction, AppPlan};
-use super::rollout::{is_held, to_add, to_remove};
+use super::rollout::{NewSeat, is_held, to_add, to_remove, to_restore};
 use super::status::{self, last_failure};
 use super::view::{Seat, Seats, wanted};
 use crate::job::{Backoff, STEADY_RUN, backoff, describe};
@@ -42,7 +42,11 @@ pub fn plan_app(input: &AppInput, now: Time) -> AppPlan {
     }
     let overdue = draft.overdue(&seats, &wanted, progress);
     let rolled_back = overdue && draft.roll_back(&seats, &wanted);
-    if !rolled_back && !is_held(input, &seats, &wanted) {
+    if rolled_back {
+        // The counts follow the new target, in the next plan.
+    } else if is_held(input, &seats, &wanted) {
+        draft.add(to_restore(input, &seats));
+    } else {
         draft.promote(&seats, &wanted);
         draft.change_counts(&seats, &wanted);
     }
@@ -275,15 +279,17 @@ impl Draft<'_> {
 
     // ---- counts ----
 
-    fn change_counts(&mut self, seats: &Seats<'_>, wanted: &BTreeMap<u32, u32>) {
-        let added = to_add(self.input, seats, wanted)
-            .into_iter()
-            .map(|new| AppAction::AddSeat {
+    fn add(&mut self, seats: Vec<NewSeat>) {
+        self.rows
+            .extend(seats.into_iter().map(|new| AppAction::AddSeat {
                 revision: new.revision,
                 index: new.index,
                 attempt: new.attempt,
-            });
-        self.rows.extend(added);
+            }));
+    }
+
+    fn change_counts(&mut self, seats: &Seats<'_>, wanted: &BTreeMap<u32, u32>) {
+        self.add(to_add(self.input, seats, wanted));
         for seat in to_remove(self.input, seats, wanted) {
             match &seat.placed {
                 None => {

@@ -32,7 +32,8 @@ pub struct AppInput {
     pub traffic: Vec<Traffic>,
     /// How Revisions follow each other.
     pub rollout: Rollout,
-    /// Whether the rollout is held: nothing is added to the target, nothing taken from the others.
+    /// Whether the rollout is held: nothing is added to the target, nothing taken from the others. Only
+    /// seats that are lost or newly wanted are made up for, beside the target.
     pub paused: bool,
     /// Whether it shall go away.
     pub deleting: bool,

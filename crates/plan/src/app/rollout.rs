@@ -5,7 +5,7 @@
 //! ready seat is taken while that would leave fewer than wanted − unavailable ready. Seats that are not
 //! ready go first, so a Revision that never becomes ready costs the others at most `max_unavailable`.
 
-use super::input::AppInput;
+use super::input::{AppInput, RevisionInput};
 use super::view::{Seat, Seats, count};
 use base::{Attempt, Index};
 use std::collections::BTreeMap;
@@ -44,16 +44,44 @@ pub(super) fn to_add(
         };
         let missing = wanted.saturating_sub(seats.n_active(*number)).min(room);
         room -= missing;
-        let free = (0..)
-            .map(Index)
-            .filter(|index| !revision.seats.contains_key(index));
-        new.extend(free.take(missing as usize).map(|index| NewSeat {
-            revision: *number,
-            index,
-            attempt: revision.attempt_max.next(),
-        }));
+        new.extend(free_seats(*number, revision).take(missing as usize));
     }
     new
+}
+
+/// Seats to add while the rollout is held: as many as are wanted in all stay there, of the stable
+/// Revision, else of the one that has most.
+pub(super) fn to_restore(input: &AppInput, seats: &Seats<'_>) -> Vec<NewSeat> {
+    let missing = input.replicas.saturating_sub(count(seats.active()));
+    let most = || {
+        let others = input
+            .revisions
+            .keys()
+            .filter(|number| **number != input.target);
+        others.copied().max_by_key(|number| seats.n_active(*number))
+    };
+    let anchor = input
+        .stable
+        .filter(|stable| input.revisions.contains_key(stable))
+        .or_else(most);
+    let Some(number) = anchor else {
+        return Vec::new();
+    };
+    free_seats(number, &input.revisions[&number])
+        .take(missing as usize)
+        .collect()
+}
+
+fn free_seats(number: u32, revision: &RevisionInput) -> impl Iterator<Item = NewSeat> + '_ {
+    let attempt = revision.attempt_max.next();
+    (0..)
+        .map(Index)
+        .filter(|index| !revision.seats.contains_key(index))
+        .map(move |index| NewSeat {
+            revision: number,
+            index,
+            attempt,
+        })
 }
 
 /// Seats to take away now.

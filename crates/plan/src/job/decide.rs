@@ -248,32 +248,28 @@ impl<'a> Draft<'a> {
             let Holder::Member(member) = holder else {
                 continue;
             };
-            let Some(end) = member.end().filter(|end| !end.succeeded()) else {
+            if member.end().is_none_or(SlotEnd::succeeded) {
                 continue;
-            };
-            let key = rank_key(member);
-            let tally = self
-                .input
-                .units
-                .get(&key)
-                .map_or(Tally::default(), |unit| unit.tally);
-            let verdict = judge(
-                &self.input.spec.retry,
-                tally,
-                self.charged_elsewhere(&key) + charged_here,
-                &blame_one(member),
-                ran(&[end]),
-                self.now,
-            );
-            // One that is done was judged before; its gang ends for another reason.
-            let done = units
-                .ranks
-                .iter()
-                .any(|rank| rank.key == key && matches!(rank.state.stage, UnitStage::Done(_)));
-            if !done {
-                charged_here += u32::from(verdict.charged);
-                replacements.push((*member, verdict));
             }
+            let key = rank_key(member);
+            let verdict = self.judge_one(&key, member, charged_here);
+            // One that was given up stays so: its gang ends for it.
+            let verdict = match units.rank(&key).map(|rank| &rank.state.stage) {
+                Some(UnitStage::Done(UnitOutcome::Failed(reason))) => Verdict {
+                    next: Next::GiveUp(reason.clone()),
+                    ..verdict
+                },
+                Some(
+                    UnitStage::New
+                    | UnitStage::BackingOff { .. }
+                    | UnitStage::Waiting { .. }
+                    | UnitStage::Placed { .. }
+                    | UnitStage::Done(UnitOutcome::Succeeded | UnitOutcome::Stopped),
+                )
+                | None => verdict,
+            };
+            charged_here += u32::from(verdict.charged);
+            replacements.push((*member, verdict));
         }
         replacements
     }
@@ -297,8 +293,7 @@ impl<'a> Draft<'a> {
         let attempt = last
             .map_or(gang.state.attempt, |last| last.max(gang.state.attempt))
             .next();
-        let held_by_rank = units.ranks.iter().find(|rank| rank.key == unit);
-        match held_by_rank {
+        match units.rank(&unit).filter(|rank| rank.is_placed()) {
             Some(rank) => self.end.push(JobAction::EndAttempt {
                 unit,
                 attempt: rank.state.attempt,
@@ -322,25 +317,59 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// A replacement ends along with its gang, or well.
+    /// A replacement ends: well, given up, or along with its gang.
     fn end_rank(&mut self, rank: &UnitView<'_>, reason: StopReason) {
-        let succeeded = rank.members.iter().all(Member::succeeded);
-        let (outcome, reason) = if succeeded {
-            let reason = Reason::new(ReasonCode::Succeeded, "it succeeded");
-            (UnitOutcome::Succeeded, reason)
-        } else {
-            let sentence = format!("it was stopped with its gang ({reason:?})");
-            let reason = Reason::new(ReasonCode::Stopping, sentence);
-            (UnitOutcome::Stopped, reason)
+        let mut charged = false;
+        let mut tally = rank.state.tally;
+        let broken = rank.members.iter().find(|member| !member.succeeded());
+        let (outcome, reason) = match broken {
+            None => {
+                let reason = Reason::new(ReasonCode::Succeeded, "it succeeded");
+                (UnitOutcome::Succeeded, reason)
+            }
+            Some(member) => {
+                let verdict = self.judge_one(&rank.key, member, 0);
+                match verdict.next {
+                    Next::GiveUp(why) => {
+                        charged = verdict.charged;
+                        tally = verdict.tally;
+                        (UnitOutcome::Failed(why), verdict.reason)
+                    }
+                    Next::At { .. } => {
+                        let sentence = format!("it was stopped with its gang ({reason:?})");
+                        let reason = Reason::new(ReasonCode::Stopping, sentence);
+                        (UnitOutcome::Stopped, reason)
+                    }
+                }
+            }
         };
         self.end.push(JobAction::EndAttempt {
             unit: rank.key.clone(),
             attempt: rank.state.attempt,
             reason,
-            charged: false,
-            tally: rank.state.tally,
+            charged,
+            tally,
             then: Then::Over(outcome),
         });
+    }
+
+    /// Judges the end of one member of an elastic gang by itself. `charged_here` are charges that this
+    /// plan makes to others.
+    fn judge_one(&self, unit: &UnitKey, member: &Member<'_>, charged_here: u32) -> Verdict {
+        let tally = self
+            .input
+            .units
+            .get(unit)
+            .map_or(Tally::default(), |unit| unit.tally);
+        let ends: Vec<&SlotEnd> = member.end().into_iter().collect();
+        judge(
+            &self.input.spec.retry,
+            tally,
+            self.charged_elsewhere(unit) + charged_here,
+            &blame_one(member),
+            ran(&ends),
+            self.now,
+        )
     }
 
     /// Charges of all units but this one: the members of an elastic gang share one limit.

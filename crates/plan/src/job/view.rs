@@ -154,6 +154,11 @@ impl<'a> Units<'a> {
         self.main.iter().chain(&self.ranks)
     }
 
+    /// The replacement of a single rank, if the present attempt of the gang has one.
+    pub(super) fn rank(&self, key: &UnitKey) -> Option<&UnitView<'a>> {
+        self.ranks.iter().find(|unit| unit.key == *key)
+    }
+
     /// Who holds each rank of the gang, in rank order.
     pub(super) fn holders<'v>(
         &'v self,

@@ -790,3 +790,70 @@ fn nothing_starts_before_every_seat_is_there() {
         .collect();
     assert_eq!(stages, [&Stage::Reserved, &Stage::Reserved]);
 }
+
+#[test]
+fn a_rank_beyond_its_retries_ends_the_gang_though_enough_are_left() {
+    let mut spec = job_spec(vec![group("worker", 4, 2)], Restart::Rank);
+    no_retry(&mut spec);
+    let mut story = Story::of(spec);
+    story.world.settle();
+    story.world.admit(&UnitKey::Gang, 0);
+    story.world.settle();
+    story.end("worker", 0, Cause::Succeeded);
+    story.end("worker", 1, Cause::Succeeded);
+    story.end("worker", 2, Cause::Evicted);
+    story.admit(0);
+    story.end("worker", 2, Cause::Failed);
+    story.obey();
+    story.check(&expect![[r#"
+        == worker/0 ends: Succeeded
+        release worker/0/1 of gang: Succeeded with exit code 0
+        forget worker/0/1
+        status Running [1 running] Running: 3 replicas run
+        --
+        status Running [1 running] Running: 3 replicas run
+        == worker/1 ends: Succeeded
+        release worker/1/1 of gang: Succeeded with exit code 0
+        forget worker/1/1
+        status Running [1 running] Running: 2 replicas run
+        --
+        status Running [1 running] Running: 2 replicas run
+        == worker/2 ends: Evicted
+        release worker/2/1 of gang: Evicted
+        replace rank/worker/2 by attempt 2 not before 1970-01-01T00:00:00.000Z, first in its queue (charged 0, faults 1): ReplicaFailed: worker/2 was removed by somebody else
+        forget worker/2/1
+        status Running [1 running] Running: 1 replica run
+        --
+        submit rank/worker/2 attempt 2, first in its queue
+        status Running [1 running] Running: 1 replica run
+        --
+        status Running [1 running] Running: 1 replica run
+        == admitted
+        bind rank/worker/2 attempt 2: worker/2
+        ensure worker of job/flights
+          2/2 on n0
+        status Running [1 running] Running: 2 replicas run
+        --
+        status Running [1 running] Running: 2 replicas run
+        == worker/2 ends: Failed
+        release worker/2/2 of rank/worker/2: Failed with exit code 1
+        end rank/worker/2 attempt 2, charged (charged 1, faults 0): ReplicaFailed: worker/2 exited with code 1; the unit failed: ReplicaFailed: worker/2 exited with code 1
+        stop worker/3/1 within 30s: GangDone
+        forget worker/2/2
+        status Running [1 running] ReplicaFailed: worker/2 exited with code 1; 1 replica to stop
+        --
+        status Running [1 stopping] ReplicaFailed: worker/2 exited with code 1; 1 replica to stop
+        == what was asked to stop did
+        release worker/3/1 of gang: Stopped, asked to stop: GangDone
+        end gang attempt 1, charged (charged 1, faults 0): ReplicaFailed: worker/2 exited with code 1; the unit failed: ReplicaFailed: worker/2 exited with code 1
+        forget worker/3/1
+        status Running [1 stopping] ReplicaFailed: worker/2 exited with code 1
+        --
+        finish Failed: ReplicaFailed: worker/2 exited with code 1
+        status Failed [1 failed] ReplicaFailed: worker/2 exited with code 1
+          failed gang: ReplicaFailed: worker/2 exited with code 1
+        --
+        status Failed [1 failed] ReplicaFailed: worker/2 exited with code 1
+          failed gang: ReplicaFailed: worker/2 exited with code 1
+    "#]]);
+}
