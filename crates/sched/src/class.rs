@@ -115,13 +115,6 @@ impl Classes {
         idx
     }
 
-    /// One more reference to a shape that is already held.
-    pub(crate) fn retain(&mut self, idx: ShapeIdx) {
-        if let Some(shape) = &mut self.shapes[idx.0 as usize] {
-            shape.refs += 1;
-        }
-    }
-
     /// Gives a reference back; answers the classes that nobody needs any more.
     pub(crate) fn release(&mut self, idx: ShapeIdx) -> Vec<ClassIdx> {
         let slot = &mut self.shapes[idx.0 as usize];

@@ -777,7 +777,23 @@ impl Cluster {
         self.change(idx, amount, shares, 1);
     }
 
+    /// Gives or takes for a moment: the caller brings the node back before anybody looks.
+    pub(crate) fn lend(
+        &mut self,
+        idx: NodeIdx,
+        amount: &Amount,
+        shares: &[DeviceShare],
+        give: bool,
+    ) {
+        self.count(idx, amount, shares, if give { 1 } else { -1 });
+    }
+
     fn change(&mut self, idx: NodeIdx, amount: &Amount, shares: &[DeviceShare], sign: i32) {
+        self.count(idx, amount, shares, sign);
+        self.touch(idx);
+    }
+
+    fn count(&mut self, idx: NodeIdx, amount: &Amount, shares: &[DeviceShare], sign: i32) {
         let at = idx.0 as usize;
         let free = &mut self.nodes.free[at];
         if sign < 0 {
@@ -800,7 +816,6 @@ impl Cluster {
                 .map(|d| i64::from(d.left))
                 .sum();
         }
-        self.touch(idx);
     }
 }
 

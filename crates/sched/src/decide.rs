@@ -9,7 +9,7 @@ use crate::class::ClassIdx;
 use crate::cluster::PoolIdx;
 use crate::decision::{Decision, DecisionId, DecisionKind};
 use crate::ledger::QueueIdx;
-use crate::place::{Kept, Refusal, Seat};
+use crate::place::{Refusal, Seat};
 use crate::sched::{Pending, Sched};
 use crate::task::{Held, Order, Stage, TaskIdx};
 use crate::waiting::RowIdx;
@@ -43,7 +43,11 @@ impl Sched {
         let mut decisions = Vec::new();
         self.cluster.refresh_largest();
         self.wake_gained();
+        self.drain(now, &mut decisions);
+        self.serve_nominations(now, &mut decisions);
+        self.refresh_reservations();
         self.place_waiting(now, &mut budget, &mut decisions);
+        self.grow(now, &mut budget, &mut decisions);
         decisions
     }
 
@@ -227,23 +231,132 @@ impl Sched {
                 first.is_some_and(|first| first < order)
             })
             .collect();
-        match self.place_gang(queue, &parts, &[], &closed, &Kept::new()) {
+        let kept = self.kept_from(idx, now);
+        match self.place_gang(queue, &parts, &[], &closed, &kept) {
             Ok(seats) => {
                 budget.spend(seats.len());
                 self.dequeue(idx);
+                if !kept.is_empty() {
+                    self.use_kept(idx, &seats, now);
+                }
                 let decision = self.start(idx, seats, now);
                 decisions.push(decision);
             }
-            Err(refusals) => {
-                for (pool, refusal) in refusals {
-                    // What can never start here stands in nobody's way.
-                    if !matches!(refusal, Refusal::Never | Refusal::NeverQuota(_)) {
+            Err(refused) => {
+                for (pool, refusal) in &refused.pools {
+                    let full = matches!(
+                        refusal,
+                        Refusal::Full | Refusal::Topology | Refusal::Reserved
+                    );
+                    if full && self.make_room(idx, *pool, now, decisions) {
+                        return;
+                    }
+                }
+                for (pool, refusal) in refused.pools {
+                    self.reserve(idx, pool, refusal, now);
+                    // What can never start here stands in nobody's way, and where nodes are kept for
+                    // the first who waits, the others may use the rest.
+                    let passes = match refusal {
+                        Refusal::Never | Refusal::NeverQuota(_) => true,
+                        Refusal::Quota(_) => false,
+                        Refusal::Full | Refusal::Topology | Refusal::Reserved => {
+                            self.reservations.contains_key(&pool)
+                        }
+                    };
+                    if !passes {
                         self.waiting.block(queue, pool, order);
                     }
                 }
                 self.waiting.park(row, &pools);
             }
         }
+    }
+
+    /// Gives elastic tasks more seats of what nobody who waits could use.
+    fn grow(&mut self, now: Time, budget: &mut Budget, decisions: &mut Vec<Decision>) {
+        let mut seen = std::mem::take(&mut self.growth_seen);
+        seen.resize(self.cluster.pools.len(), 0);
+        let gained = (0..seen.len()).any(|pool| seen[pool] != self.cluster.pools[pool].gains);
+        if !gained && !self.growing_is_new {
+            self.growth_seen = seen;
+            return;
+        }
+        // Where the last call ran out of steps.
+        let rest: Vec<TaskIdx> = self.growing.range(self.growth_next..).copied().collect();
+        for idx in rest {
+            if budget.is_spent() {
+                self.growth_seen = seen;
+                self.growth_next = idx;
+                return;
+            }
+            budget.spend(1);
+            let task = self.tasks.get(idx);
+            let settled = task.stage == Stage::Running && task.evicting().is_none();
+            if !settled || task.withdrawn {
+                continue;
+            }
+            if let Some(decision) = self.grow_one(idx, now) {
+                decisions.push(decision);
+            }
+        }
+        for (pool, seen) in seen.iter_mut().enumerate() {
+            *seen = self.cluster.pools[pool].gains;
+        }
+        self.growth_seen = seen;
+        self.growth_next = TaskIdx(0);
+        self.growing_is_new = false;
+    }
+
+    fn grow_one(&mut self, idx: TaskIdx, now: Time) -> Option<Decision> {
+        let task = self.tasks.get(idx);
+        let queue = task.queue;
+        let given: Vec<u32> = (0..task.given.len())
+            .map(|group| task.given(group))
+            .collect();
+        let home = task.held.first()?.node;
+        let home = self.cluster.nodes.pool[home.0 as usize];
+        let closed: Vec<PoolIdx> = (0..self.cluster.pools.len() as u32)
+            .map(PoolIdx)
+            .filter(|pool| *pool != home)
+            .collect();
+        let shape = self.classes.shape(task.shape);
+        let numbered = shape.parts.iter().enumerate();
+        let parts: Vec<(ClassIdx, u32, u32)> = numbered
+            .map(|(group, part)| {
+                let elastic = part.count > part.min;
+                let more = part
+                    .count
+                    .saturating_sub(given.get(group).copied().unwrap_or(0));
+                (part.class, 0, if elastic { more } else { 0 })
+            })
+            .collect();
+        if parts.iter().all(|(.., more)| *more == 0) {
+            self.growing.remove(&idx);
+            return None;
+        }
+        let kept = self.kept_from(idx, now);
+        let seats = self
+            .place_gang(queue, &parts, &given, &closed, &kept)
+            .ok()?;
+        if seats.is_empty() {
+            self.keep();
+            return None;
+        }
+        let id = self.next_id();
+        let placements = seats
+            .iter()
+            .map(|seat| self.placement(seat.slot, seat.node, &seat.shares))
+            .collect();
+        let slots = seats.iter().map(|seat| seat.slot).collect();
+        self.use_kept(idx, &seats, now);
+        self.hold_seats(idx, seats);
+        self.keep();
+        let task = self.tasks.get(idx).id;
+        self.pending.insert(id, Pending::Grow { task, slots });
+        Some(Decision {
+            id,
+            kind: DecisionKind::Grow { task, placements },
+        })
     }
 
     pub(crate) fn parts_of(&self, idx: TaskIdx) -> Vec<(ClassIdx, u32, u32)> {
@@ -254,21 +367,13 @@ impl Sched {
             .collect()
     }
 
-    fn start(&mut self, idx: TaskIdx, seats: Vec<Seat>, now: Time) -> Decision {
+    pub(crate) fn start(&mut self, idx: TaskIdx, seats: Vec<Seat>, now: Time) -> Decision {
         let id = self.next_id();
         let placements = seats
             .iter()
             .map(|seat| self.placement(seat.slot, seat.node, &seat.shares))
             .collect();
-        for seat in seats {
-            let held = Held {
-                slot: seat.slot,
-                node: seat.node,
-                shares: seat.shares.into_boxed_slice(),
-                releasing: None,
-            };
-            self.note_held(idx, held);
-        }
+        self.hold_seats(idx, seats);
         self.keep();
         let task = self.tasks.get_mut(idx);
         task.stage = Stage::Starting(id);
@@ -286,6 +391,18 @@ impl Sched {
         Decision { id, kind }
     }
 
+    fn hold_seats(&mut self, idx: TaskIdx, seats: Vec<Seat>) {
+        for seat in seats {
+            let held = Held {
+                slot: seat.slot,
+                node: seat.node,
+                shares: seat.shares.into_boxed_slice(),
+                releasing: None,
+            };
+            self.note_held(idx, held);
+        }
+    }
+
     pub(crate) fn next_id(&mut self) -> DecisionId {
         self.decisions_made += 1;
         DecisionId(self.decisions_made)
@@ -293,6 +410,6 @@ impl Sched {
 }
 
 /// `part` of `whole` in parts of [`SHARE_ONE`].
-fn scale(part: i64, whole: i64) -> i64 {
+pub(crate) fn scale(part: i64, whole: i64) -> i64 {
     (i128::from(part) * i128::from(SHARE_ONE) / i128::from(whole.max(1))) as i64
 }

@@ -34,6 +34,9 @@ pub(crate) struct Queue {
     own: Vec<Amount>,
     /// Used by itself and all below, by pool.
     used: Vec<Amount>,
+    /// The part of `used` that was told to stop.
+    leaving: Vec<Amount>,
+    own_leaving: Vec<Amount>,
     lines: Vec<Option<QuotaLines>>,
     /// Waiting tasks in it and below it.
     pub(crate) waiting: usize,
@@ -76,6 +79,8 @@ impl Ledger {
             children: Vec::new(),
             own: Vec::new(),
             used: Vec::new(),
+            leaving: Vec::new(),
+            own_leaving: Vec::new(),
             lines: Vec::new(),
             waiting: 0,
             own_waiting: 0,
@@ -120,6 +125,7 @@ impl Ledger {
             queue.path = path;
             queue.children.clear();
             queue.used.clear();
+            queue.leaving.clear();
             queue.lines.clear();
             queue.waiting = 0;
         }
@@ -136,6 +142,12 @@ impl Ledger {
                 let own = self.queues[at].own[pool];
                 for idx in &path {
                     *slot(&mut self.queues[idx.0 as usize].used, pool) += &own;
+                }
+            }
+            for pool in 0..self.queues[at].own_leaving.len() {
+                let own = self.queues[at].own_leaving[pool];
+                for idx in &path {
+                    *slot(&mut self.queues[idx.0 as usize].leaving, pool) += &own;
                 }
             }
         }
@@ -176,6 +188,56 @@ impl Ledger {
                 *used -= amount;
             }
         }
+    }
+
+    /// Notes that a part of what a queue uses was told to stop, or no longer is.
+    pub(crate) fn count_leaving(
+        &mut self,
+        idx: QueueIdx,
+        pool: PoolIdx,
+        amount: &Amount,
+        add: bool,
+    ) {
+        let pool = pool.0 as usize;
+        let change = |sum: &mut Amount| {
+            if add {
+                *sum += amount;
+            } else {
+                *sum -= amount;
+            }
+        };
+        change(slot(&mut self.queues[idx.0 as usize].own_leaving, pool));
+        for at in 0..self.queues[idx.0 as usize].path.len() {
+            let above = self.queues[idx.0 as usize].path[at];
+            change(slot(&mut self.queues[above.0 as usize].leaving, pool));
+        }
+    }
+
+    /// What will be used once everything that was told to stop has stopped.
+    pub(crate) fn staying(&self, idx: QueueIdx, pool: PoolIdx) -> Amount {
+        let mut used = self.used(idx, pool);
+        if let Some(leaving) = self.queue(idx).leaving.get(pool.0 as usize) {
+            used -= leaving;
+        }
+        used
+    }
+
+    /// The children of the lowest common ancestor on the way to each of two queues; `None` where one
+    /// is the other or lies above it.
+    pub(crate) fn rivals(&self, a: QueueIdx, b: QueueIdx) -> Option<(QueueIdx, QueueIdx)> {
+        let (up_a, up_b) = (&self.queue(a).path, &self.queue(b).path);
+        let mut common = 0;
+        while common < up_a.len()
+            && common < up_b.len()
+            && up_a[up_a.len() - 1 - common] == up_b[up_b.len() - 1 - common]
+        {
+            common += 1;
+        }
+        let side = |path: &[QueueIdx]| {
+            let at = path.len().checked_sub(common + 1)?;
+            Some(path[at])
+        };
+        Some((side(up_a)?, side(up_b)?))
     }
 
     pub(crate) fn count_waiting(&mut self, idx: QueueIdx, add: bool) {

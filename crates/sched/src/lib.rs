@@ -14,8 +14,11 @@ pub mod explain;
 
 mod sched;
 
+mod claims;
 mod decide;
+mod hold;
 mod place;
+mod room;
 mod why;
 
 mod board;

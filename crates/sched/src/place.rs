@@ -38,6 +38,13 @@ pub(crate) enum Refusal {
     Reserved,
 }
 
+/// A gang that was not placed: the group that failed, and why, pool by pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) group: usize,
+    pub(crate) pools: Vec<(PoolIdx, Refusal)>,
+}
+
 /// One step that was done, to be undone.
 #[derive(Clone, Debug)]
 pub(crate) enum Undo {
@@ -187,7 +194,7 @@ impl Sched {
         first: &[u32],
         closed: &[PoolIdx],
         kept: &Kept,
-    ) -> Result<Vec<Seat>, Vec<(PoolIdx, Refusal)>> {
+    ) -> Result<Vec<Seat>, Refused> {
         let start = self.savepoint();
         let mut seats = Vec::new();
         let mut sites: Vec<Option<Site>> = Vec::new();
@@ -216,7 +223,10 @@ impl Sched {
             }
             if found.is_none() {
                 self.roll_back(start);
-                return Err(refusals);
+                return Err(Refused {
+                    group,
+                    pools: refusals,
+                });
             }
             sites.push(found);
         }

@@ -9,12 +9,14 @@ use crate::decision::{DecisionId, DeviceShare, Placement};
 use crate::domains::Domains;
 use crate::event::{Event, NodeId, NodeSpec, PoolSpec, RunningTask, SlotId, TaskId, TaskSpec};
 use crate::fragmentation::Typical;
+use crate::hash::Map;
+use crate::hold::{Nomination, Reservation};
 use crate::ledger::Ledger;
 use crate::place::Undo;
 use crate::task::{Held, Rare, Stage, Task, TaskIdx, Tasks};
 use crate::waiting::Waiting;
-use base::Time;
-use std::collections::BTreeMap;
+use base::{Time, Uid};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A decision that is not durable yet.
 #[derive(Clone, Debug)]
@@ -30,9 +32,10 @@ pub(crate) enum Pending {
     },
     Evict {
         task: TaskId,
-        slots: Vec<SlotId>,
     },
-    Nominate,
+    Nominate {
+        task: TaskId,
+    },
 }
 
 /// The scheduler core. Events in, decisions out; see the crate's head.
@@ -56,6 +59,19 @@ pub struct Sched {
     pub(crate) pool_order: Vec<PoolIdx>,
     /// The gains of each pool that waiting tasks were already told about.
     pub(crate) gains_told: Vec<u64>,
+    pub(crate) reservations: BTreeMap<PoolIdx, Reservation>,
+    pub(crate) nominations: BTreeMap<TaskId, Nomination>,
+    /// Tasks that were told to stop and have not ended, in all and by the App that they disturb.
+    pub(crate) stopping: u32,
+    pub(crate) disrupted: Map<Uid, u32>,
+    /// Nodes on which something may have to leave.
+    pub(crate) suspects: BTreeSet<NodeIdx>,
+    /// Elastic tasks that run with less than they could use.
+    pub(crate) growing: BTreeSet<TaskIdx>,
+    pub(crate) growing_is_new: bool,
+    pub(crate) growth_next: TaskIdx,
+    /// The gains of each pool at which growing was tried.
+    pub(crate) growth_seen: Vec<u64>,
 }
 
 impl Sched {
@@ -77,6 +93,15 @@ impl Sched {
             journal: Vec::new(),
             pool_order: Vec::new(),
             gains_told: Vec::new(),
+            reservations: BTreeMap::new(),
+            nominations: BTreeMap::new(),
+            stopping: 0,
+            disrupted: Map::default(),
+            suspects: BTreeSet::new(),
+            growing: BTreeSet::new(),
+            growing_is_new: false,
+            growth_next: TaskIdx(0),
+            growth_seen: Vec::new(),
         }
     }
 
@@ -175,6 +200,9 @@ impl Sched {
             sched.cluster.set_node(spec, pool, missing);
             sched.domains.node_changed(node, &sched.cluster);
         });
+        if !self.holders[node.0 as usize].is_empty() {
+            self.suspects.insert(node);
+        }
     }
 
     /// Shares follow their device by identity when a node lists its devices differently.
@@ -208,13 +236,34 @@ impl Sched {
 
     fn forget_if_empty(&mut self, node: NodeIdx) {
         let at = node.0 as usize;
-        if !self.cluster.nodes.present[at] && self.holders[at].is_empty() {
+        let claimed = || {
+            let mut seats = self.nominations.values().flat_map(|n| &n.seats);
+            seats.any(|seat| seat.node == node)
+        };
+        if !self.cluster.nodes.present[at] && self.holders[at].is_empty() && !claimed() {
+            self.suspects.remove(&node);
             self.cluster.forget_node(node);
         }
     }
 
     /// Runs a change of what a node is while nothing on it is counted.
     fn without_holders(&mut self, node: NodeIdx, change: impl FnOnce(&mut Self)) {
+        // What was planned for the node is planned again on what it has become.
+        self.reservations
+            .retain(|_, reservation| !reservation.kept.contains_key(&node));
+        let nominees: Vec<TaskId> = self
+            .nominations
+            .iter()
+            .filter(|(_, nomination)| nomination.seats.iter().any(|seat| seat.node == node))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in nominees {
+            if let Some(idx) = self.tasks.find(id)
+                && self.drop_nomination(idx)
+            {
+                self.enqueue(idx);
+            }
+        }
         for (task, slot) in self.holders[node.0 as usize].clone() {
             self.count_held(task, slot, false);
         }
@@ -314,7 +363,6 @@ impl Sched {
             name: spec.name.into_boxed_str(),
             queue: self.ledger.find_or_new(&spec.queue),
             shape,
-            kind: spec.kind,
             stage,
             priority: spec.priority,
             submitted: spec.submitted,
@@ -325,7 +373,6 @@ impl Sched {
             min_runtime: spec.min_runtime,
             grace: spec.grace,
             time_limit: spec.time_limit,
-            expected: spec.expected,
             started: Time::from_ms(0),
             held: Vec::new(),
             given: Box::default(),
@@ -364,7 +411,11 @@ impl Sched {
         self.ledger.count_waiting(queue, true);
     }
 
+    /// Takes a task out of the rows, or gives up its nomination.
     pub(crate) fn dequeue(&mut self, idx: TaskIdx) {
+        if self.drop_nomination(idx) {
+            return;
+        }
         let task = self.tasks.get(idx);
         let (queue, order) = (task.queue, task.order());
         self.waiting
@@ -378,6 +429,10 @@ impl Sched {
     }
 
     fn forget_task(&mut self, idx: TaskIdx) {
+        if self.tasks.get(idx).evicting().is_some() {
+            self.count_stopping(idx, false);
+        }
+        self.growing.remove(&idx);
         if let Some(task) = self.tasks.remove(idx) {
             for class in self.classes.release(task.shape) {
                 self.boards.forget(class, self.cluster.pools.len());
@@ -411,7 +466,6 @@ impl Sched {
         }
         let mut task = self.make_task(running.spec, Stage::Running);
         task.started = running.started;
-        task.set_evicting(evicting);
         let groups = self.classes.shape(task.shape).parts.len();
         let idx = self.tasks.insert(task);
         let mut placements = running.placements;
@@ -426,6 +480,28 @@ impl Sched {
         }
         if self.tasks.get(idx).held.is_empty() {
             self.forget_task(idx);
+            return;
+        }
+        if evicting.is_some() {
+            self.tasks.get_mut(idx).set_evicting(evicting);
+            self.count_stopping(idx, true);
+        }
+        for node in self.tasks.get(idx).held.iter().map(|held| held.node) {
+            self.suspects.insert(node);
+        }
+        self.note_growing(idx);
+    }
+
+    /// Remembers an elastic task that could use more seats.
+    pub(crate) fn note_growing(&mut self, idx: TaskIdx) {
+        let task = self.tasks.get(idx);
+        let parts = &self.classes.shape(task.shape).parts;
+        let numbered = parts.iter().enumerate();
+        let wants = numbered
+            .filter(|(_, part)| part.count > part.min)
+            .any(|(group, part)| task.given(group) < part.count);
+        if wants {
+            self.growing_is_new |= self.growing.insert(idx);
         }
     }
 
@@ -468,6 +544,13 @@ impl Sched {
         let Ok(at) = task.find(slot) else { return };
         let held = task.held.remove(at);
         let node = held.node.0 as usize;
+        if self.tasks.get(idx).evicting().is_some() {
+            let (queue, shape) = (self.tasks.get(idx).queue, self.tasks.get(idx).shape);
+            let class = self.class_of(shape, slot);
+            let amount = self.seat_amount(class, held.node);
+            let pool = self.cluster.nodes.pool[node];
+            self.ledger.count_leaving(queue, pool, &amount, false);
+        }
         let holders = &mut self.holders[node];
         if let Some(at) = holders.iter().position(|holder| *holder == (idx, slot)) {
             holders.swap_remove(at);
@@ -523,8 +606,8 @@ impl Sched {
         self.pending.retain(|_, pending| match pending {
             Pending::Start { task, .. }
             | Pending::Grow { task, .. }
-            | Pending::Evict { task, .. } => *task != id,
-            Pending::Nominate => true,
+            | Pending::Evict { task }
+            | Pending::Nominate { task } => *task != id,
         });
     }
 
@@ -535,6 +618,7 @@ impl Sched {
             && let Some(idx) = self.tasks.find(task)
         {
             self.tasks.get_mut(idx).stage = Stage::Running;
+            self.note_growing(idx);
         }
     }
 
@@ -569,12 +653,26 @@ impl Sched {
                     *given = (*given).min(slot.index);
                 }
             }
-            Some(Pending::Evict { task, .. }) => {
+            Some(Pending::Evict { task }) => {
                 if let Some(idx) = self.tasks.find(task) {
-                    self.tasks.get_mut(idx).set_evicting(None);
+                    self.count_stopping(idx, false);
+                    let task = self.tasks.get_mut(idx);
+                    task.set_evicting(None);
+                    for held in &mut task.held {
+                        held.releasing = None;
+                    }
+                    let nodes: Vec<NodeIdx> = task.held.iter().map(|held| held.node).collect();
+                    self.suspects.extend(nodes);
                 }
             }
-            Some(Pending::Nominate) | None => {}
+            Some(Pending::Nominate { task }) => {
+                if let Some(idx) = self.tasks.find(task)
+                    && self.drop_nomination(idx)
+                {
+                    self.enqueue(idx);
+                }
+            }
+            None => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::class::ShapeIdx;
 use crate::cluster::NodeIdx;
 use crate::decision::{DecisionId, DeviceShare, EvictReason};
-use crate::event::{SlotId, TaskId, TaskKind};
+use crate::event::{SlotId, TaskId};
 use crate::hash::Map;
 use crate::ledger::QueueIdx;
 use base::{Span, Time, Uid};
@@ -43,7 +43,6 @@ pub(crate) enum Stage {
 /// Why a task, or part of it, was told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Evicting {
-    pub(crate) decision: DecisionId,
     pub(crate) reason: EvictReason,
     pub(crate) on_behalf_of: Option<TaskId>,
 }
@@ -63,7 +62,6 @@ pub(crate) struct Task {
     pub(crate) name: Box<str>,
     pub(crate) queue: QueueIdx,
     pub(crate) shape: ShapeIdx,
-    pub(crate) kind: TaskKind,
     pub(crate) stage: Stage,
     pub(crate) priority: i32,
     pub(crate) submitted: Time,
@@ -75,7 +73,6 @@ pub(crate) struct Task {
     pub(crate) min_runtime: Span,
     pub(crate) grace: Span,
     pub(crate) time_limit: Option<Span>,
-    pub(crate) expected: Option<Span>,
     pub(crate) started: Time,
     /// Sorted by slot.
     pub(crate) held: Vec<Held>,

@@ -17,10 +17,8 @@ pub(crate) struct RowIdx(pub(crate) u32);
 
 /// Waiting tasks of one queue that are alike in all that decides whether they fit.
 #[derive(Debug)]
-pub(crate) struct Row {
-    pub(crate) queue: QueueIdx,
-    pub(crate) shape: ShapeIdx,
-    pub(crate) time_limit: Option<Span>,
+struct Row {
+    queue: QueueIdx,
     tasks: BTreeMap<Order, TaskIdx>,
     parked: bool,
 }
@@ -48,7 +46,7 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    pub(crate) fn row(&self, idx: RowIdx) -> &Row {
+    fn row(&self, idx: RowIdx) -> &Row {
         self.rows[idx.0 as usize]
             .as_ref()
             .expect("a row lives while a task waits in it")
@@ -77,8 +75,6 @@ impl Waiting {
             None => {
                 let row = Row {
                     queue,
-                    shape,
-                    time_limit,
                     tasks: BTreeMap::new(),
                     parked: false,
                 };

@@ -89,6 +89,19 @@ impl Sched {
         first: Option<TaskIdx>,
     ) -> Vec<(String, Blocker)> {
         let task = self.tasks.get(idx);
+        if let Some(nomination) = self.nominations.get(&task.id) {
+            let stopping = nomination.victims.iter();
+            let blocker = Blocker::WaitingForRelease {
+                victims: stopping
+                    .filter(|id| self.tasks.find(**id).is_some())
+                    .count(),
+                deadline: nomination.deadline,
+            };
+            let node = nomination.seats.first().map(|seat| seat.node);
+            let pool = node.map(|node| self.cluster.nodes.pool[node.0 as usize]);
+            let pool = pool.map(|pool| self.cluster.pool(pool).name.clone());
+            return vec![(pool.unwrap_or_default(), blocker)];
+        }
         let queue = self.ledger.queue(task.queue);
         if queue.spec.is_none() {
             let queue = queue.name.clone();
@@ -114,6 +127,24 @@ impl Sched {
                         blockers.push((name.clone(), blocker));
                     }
                 }
+            }
+        }
+        if blockers.is_empty() {
+            let held = self.reservations.iter();
+            let other = held
+                .filter(|(_, reservation)| reservation.task != task.id)
+                .find(|(pool, _)| {
+                    let mut parts = self.parts_of(idx).into_iter();
+                    parts.any(|(class, ..)| self.pools_of(class).contains(*pool))
+                });
+            if let Some((pool, reservation)) = other
+                && let Some(holder) = self.tasks.find(reservation.task)
+            {
+                let blocker = Blocker::Reserved {
+                    holder: self.tasks.get(holder).name.to_string(),
+                    until: reservation.shadow,
+                };
+                return vec![(self.cluster.pool(*pool).name.clone(), blocker)];
             }
         }
         if let (true, Some(first)) = (blockers.is_empty() && before > 0, first) {

@@ -9,5 +9,6 @@ mod placing;
 mod properties;
 mod queues;
 mod script;
+mod stopping;
 mod stories;
 mod whys;

@@ -216,9 +216,10 @@ fn extended_resources_and_slots() {
          why b
          why d",
         "start a: 0.0@1
+         start c: 0.0@1
          b waits at 1
-         in `p`: 0 of 1 members fit now; fpga is short (1 free)
-         d waits at 3
+         in `p`: 0 of 1 members fit now; slots is short (0 free)
+         d waits at 2
          in `p`: it can never start: one member asks for dpu 1, the largest node has 0",
     );
 }

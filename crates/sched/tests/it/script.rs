@@ -16,9 +16,9 @@ use sched::*;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-pub struct Script {
-    pub sched: Sched,
-    pub now: Time,
+pub(crate) struct Script {
+    pub(crate) sched: Sched,
+    pub(crate) now: Time,
     names: BTreeMap<String, TaskSpec>,
     nodes: BTreeMap<u32, NodeSpec>,
     started: BTreeMap<TaskId, (TaskSpec, Time)>,
@@ -30,7 +30,7 @@ pub struct Script {
 
 /// Runs a script and compares what it said.
 #[track_caller]
-pub fn check(script: &str, expect: &str) {
+pub(crate) fn check(script: &str, expect: &str) {
     let mut run = Script::new(Config::standard());
     run.run(script);
     let got: Vec<&str> = run.out.lines().map(str::trim).collect();
@@ -42,12 +42,12 @@ pub fn check(script: &str, expect: &str) {
     assert_eq!(got, want, "\n--- got ---\n{}", run.out);
 }
 
-pub fn task_id(n: u128) -> TaskId {
+pub(crate) fn task_id(n: u128) -> TaskId {
     TaskId(Uid(n))
 }
 
 impl Script {
-    pub fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         Self {
             sched: Sched::new(config),
             now: Time::from_ms(1_000_000),
@@ -60,7 +60,7 @@ impl Script {
         }
     }
 
-    pub fn run(&mut self, script: &str) -> String {
+    pub(crate) fn run(&mut self, script: &str) -> String {
         let lines: Vec<&str> = script
             .lines()
             .map(|line| line.split('#').next().unwrap_or("").trim())
@@ -402,7 +402,7 @@ impl Script {
     }
 }
 
-pub fn group(name: &str) -> GroupSpec {
+pub(crate) fn group(name: &str) -> GroupSpec {
     GroupSpec {
         name: name.to_owned(),
         count: 1,

@@ -96,9 +96,9 @@ fn a_node_may_shrink_below_what_it_holds() {
          why c",
         "start a: 0.0@1
          start b: 0.0@1
-         start e: 0.0@1
-         c waits at 1
-         in `p`: 0 of 1 members fit now; cpu is short (1 free)",
+         start d: 0.0@1
+         c waits at 2
+         in `p`: 0 of 1 members fit now; cpu is short (0 free)",
     );
 }
 

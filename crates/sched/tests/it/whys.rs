@@ -6,8 +6,8 @@ use crate::script::check;
 fn the_life_of_a_task() {
     check(
         "pool p
-         node 1 p cpu=4
-         queue q
+         node 1 p cpu=8
+         queue q limit.cpu=4
          job a q cpu=3
          why a
          propose

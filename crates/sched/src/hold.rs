@@ -1,0 +1,407 @@
+//! Capacity that is kept: for the task that waits longest (reservation), and for the task that others
+//! are being stopped for (nomination).
+//!
+//! A reservation is EASY backfill (Lifka 1995) on nodes rather than on a total: the first gang that
+//! does not fit in a pool keeps the nodes where it will fit soonest. Whoever ends before that, or
+//! leaves enough on those nodes, may start meanwhile; nobody else may touch them. A nomination goes
+//! further: its seats are taken already, so that nodes show less than nothing free until the victims
+//! are gone.
+
+use crate::cluster::{NodeIdx, PoolIdx};
+use crate::config::Backfill;
+use crate::decision::{Decision, DecisionKind, EvictReason};
+use crate::event::TaskId;
+use crate::place::{Kept, Refusal, Seat};
+use crate::room::Leavers;
+use crate::sched::{Pending, Sched};
+use crate::task::{Evicting, Stage, TaskIdx};
+use base::{Span, Time};
+use std::collections::BTreeMap;
+
+/// A plan is made afresh at most this often: better nodes may have turned up.
+const REPLAN: Span = Span::from_secs(60);
+
+/// Nodes kept for the first gang that waits for a pool.
+#[derive(Clone, Debug)]
+pub(crate) struct Reservation {
+    pub(crate) task: TaskId,
+    /// What of each kept node others may still use for long.
+    pub(crate) kept: Kept,
+    /// When it will start at the latest, if all whom it waits for declared an end.
+    pub(crate) shadow: Option<Time>,
+    planned: Time,
+}
+
+/// Seats that are taken for a task before they are free.
+#[derive(Clone, Debug)]
+pub(crate) struct Nomination {
+    pub(crate) seats: Vec<Seat>,
+    pub(crate) victims: Vec<TaskId>,
+    pub(crate) deadline: Time,
+    until: Time,
+    /// The gains of its pool when it was last tried.
+    tried: u64,
+}
+
+impl Sched {
+    // ---- reservations ----
+
+    /// What a task must leave alone.
+    pub(crate) fn kept_from(&self, idx: TaskIdx, now: Time) -> Kept {
+        let mut kept = Kept::new();
+        if self.reservations.is_empty() {
+            return kept;
+        }
+        let task = self.tasks.get(idx);
+        for reservation in self.reservations.values() {
+            let holder = self
+                .tasks
+                .find(reservation.task)
+                .map(|idx| self.tasks.get(idx));
+            let outranked = holder.is_none_or(|holder| holder.priority < task.priority);
+            let ends_before = match (reservation.shadow, task.time_limit) {
+                (Some(shadow), Some(limit)) => now + limit <= shadow,
+                (Some(_) | None, _) => false,
+            };
+            if reservation.task == task.id || outranked || task.readmit || ends_before {
+                continue;
+            }
+            kept.extend(reservation.kept.iter().map(|(node, left)| (*node, *left)));
+        }
+        kept
+    }
+
+    /// Notes that somebody who stays longer was let onto kept nodes.
+    pub(crate) fn use_kept(&mut self, idx: TaskIdx, seats: &[Seat], now: Time) {
+        let long = self.kept_from(idx, now);
+        for seat in seats.iter().filter(|seat| long.contains_key(&seat.node)) {
+            let class = self.class_of(self.tasks.get(idx).shape, seat.slot);
+            let amount = self.seat_amount(class, seat.node);
+            for reservation in self.reservations.values_mut() {
+                if let Some(left) = reservation.kept.get_mut(&seat.node) {
+                    *left -= &amount;
+                }
+            }
+        }
+    }
+
+    /// Drops plans whose task no longer waits for them.
+    pub(crate) fn refresh_reservations(&mut self) {
+        let (tasks, nominations) = (&self.tasks, &self.nominations);
+        let mut dropped = Vec::new();
+        self.reservations.retain(|pool, reservation| {
+            let waits = tasks
+                .find(reservation.task)
+                .is_some_and(|idx| tasks.get(idx).stage == Stage::Waiting);
+            let stays = waits && !nominations.contains_key(&reservation.task);
+            if !stays {
+                dropped.push(*pool);
+            }
+            stays
+        });
+        for pool in dropped {
+            self.waiting.wake_pool(pool);
+        }
+    }
+
+    /// Keeps nodes for a gang that was refused, if nobody else has the pool's reservation.
+    pub(crate) fn reserve(&mut self, idx: TaskIdx, pool: PoolIdx, refusal: Refusal, now: Time) {
+        if self.config.backfill == Backfill::Never {
+            return;
+        }
+        let id = self.tasks.get(idx).id;
+        match self.reservations.get(&pool) {
+            Some(held) if held.task != id => return,
+            Some(_) if matches!(refusal, Refusal::Quota(_)) => {
+                // A quota holds it now, so nodes are not what it waits for.
+                self.reservations.remove(&pool);
+                return;
+            }
+            Some(held) if now.since(held.planned) < REPLAN => return,
+            Some(_) | None => {}
+        }
+        if !matches!(
+            refusal,
+            Refusal::Full | Refusal::Topology | Refusal::Reserved
+        ) {
+            return;
+        }
+        let claimant = self.claimant(idx, pool);
+        let Some(room) = self.find_room(&claimant, Leavers::Everybody, now) else {
+            self.reservations.remove(&pool);
+            return;
+        };
+        if room.leavers.is_empty() {
+            self.reservations.remove(&pool);
+            return;
+        }
+        let start = self.savepoint();
+        let mut last = 0;
+        for (leaver, _) in &room.leavers {
+            last = last.max(self.end_of(*leaver, now));
+            self.let_go(*leaver);
+        }
+        let mut kept: BTreeMap<NodeIdx, crate::amount::Amount> = BTreeMap::new();
+        for seat in &room.seats {
+            let class = self.class_of(self.tasks.get(idx).shape, seat.slot);
+            let amount = self.seat_amount(class, seat.node);
+            let free = self.cluster.nodes.free[seat.node.0 as usize];
+            *kept.entry(seat.node).or_insert(free) -= &amount;
+        }
+        self.roll_back(start);
+        let shadow = (!Sched::is_endless(last)).then(|| now + Span::from_ms(last as u64));
+        let reservation = Reservation {
+            task: id,
+            kept,
+            shadow,
+            planned: now,
+        };
+        self.reservations.insert(pool, reservation);
+    }
+
+    // ---- nominations ----
+
+    /// Stops others for a gang that was refused, where it has the right to.
+    pub(crate) fn make_room(
+        &mut self,
+        idx: TaskIdx,
+        pool: PoolIdx,
+        now: Time,
+        decisions: &mut Vec<Decision>,
+    ) -> bool {
+        let claimant = self.claimant(idx, pool);
+        let Some(room) = self.find_room(&claimant, Leavers::Victims, now) else {
+            return false;
+        };
+        if room.leavers.is_empty() {
+            // It would fit: what keeps it out is a reservation, which nobody is stopped for.
+            return false;
+        }
+        let over_quota = room
+            .leavers
+            .iter()
+            .filter(|(_, reason)| *reason != EvictReason::Reclaimed)
+            .count() as u32;
+        if over_quota > 0 && self.stopping + over_quota > self.config.evictions_max {
+            return false;
+        }
+        let id = self.tasks.get(idx).id;
+        let mut deadline = now;
+        let mut victims = Vec::new();
+        for (victim, reason) in &room.leavers {
+            let decision = self.evict(*victim, *reason, Some(id), now);
+            if let DecisionKind::Evict { deadline: by, .. } = &decision.kind {
+                deadline = deadline.max(*by);
+            }
+            victims.push(self.tasks.get(*victim).id);
+            decisions.push(decision);
+        }
+        let until = deadline + self.config.nomination_ttl;
+        self.dequeue(idx);
+        let mut nodes: Vec<_> = room
+            .seats
+            .iter()
+            .map(|seat| self.cluster.nodes.id[seat.node.0 as usize])
+            .collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let nomination = Nomination {
+            seats: room.seats,
+            victims,
+            deadline,
+            until,
+            tried: self.cluster.pool(pool).gains,
+        };
+        self.count_nomination(idx, &nomination.seats, true);
+        self.nominations.insert(id, nomination);
+        let decision = self.next_id();
+        self.pending
+            .insert(decision, Pending::Nominate { task: id });
+        decisions.push(Decision {
+            id: decision,
+            kind: DecisionKind::Nominate {
+                task: id,
+                nodes,
+                until,
+            },
+        });
+        true
+    }
+
+    fn count_nomination(&mut self, idx: TaskIdx, seats: &[Seat], add: bool) {
+        let (queue, shape) = (self.tasks.get(idx).queue, self.tasks.get(idx).shape);
+        for seat in seats {
+            let class = self.class_of(shape, seat.slot);
+            let amount = self.seat_amount(class, seat.node);
+            let pool = self.cluster.nodes.pool[seat.node.0 as usize];
+            if add {
+                self.take_seat(seat.node, class, &seat.shares);
+                self.ledger.add(queue, pool, &amount);
+            } else {
+                self.give_seat(seat.node, class, &seat.shares);
+                self.ledger.subtract(queue, pool, &amount);
+            }
+        }
+    }
+
+    /// Starts those whose seats are free by now, and gives up what was waited for too long.
+    pub(crate) fn serve_nominations(&mut self, now: Time, decisions: &mut Vec<Decision>) {
+        let ids: Vec<TaskId> = self.nominations.keys().copied().collect();
+        for id in ids {
+            let Some(idx) = self.tasks.find(id) else {
+                self.nominations.remove(&id);
+                continue;
+            };
+            let Some(mut nomination) = self.nominations.remove(&id) else {
+                continue;
+            };
+            let node = nomination.seats.first().map(|seat| seat.node);
+            let gains = node.map_or(0, |node| {
+                let pool = self.cluster.nodes.pool[node.0 as usize];
+                self.cluster.pool(pool).gains
+            });
+            if gains == nomination.tried && now <= nomination.until {
+                self.nominations.insert(id, nomination);
+                continue;
+            }
+            nomination.tried = gains;
+            self.count_nomination(idx, &nomination.seats, false);
+            let parts = self.parts_of(idx);
+            match self.place_gang(self.tasks.get(idx).queue, &parts, &[], &[], &Kept::new()) {
+                Ok(seats) => {
+                    let decision = self.start(idx, seats, now);
+                    decisions.push(decision);
+                }
+                Err(_) if now > nomination.until => {
+                    self.enqueue(idx);
+                }
+                Err(_) => {
+                    self.count_nomination(idx, &nomination.seats, true);
+                    self.nominations.insert(id, nomination);
+                }
+            }
+        }
+    }
+
+    /// Gives up a nomination; answers whether there was one.
+    pub(crate) fn drop_nomination(&mut self, idx: TaskIdx) -> bool {
+        let id = self.tasks.get(idx).id;
+        let Some(nomination) = self.nominations.remove(&id) else {
+            return false;
+        };
+        self.count_nomination(idx, &nomination.seats, false);
+        for seat in &nomination.seats {
+            let pool = self.cluster.nodes.pool[seat.node.0 as usize];
+            self.cluster.pool_mut(pool).gains += 1;
+        }
+        true
+    }
+
+    // ---- evictions ----
+
+    /// Tells a task to stop.
+    pub(crate) fn evict(
+        &mut self,
+        idx: TaskIdx,
+        reason: EvictReason,
+        on_behalf_of: Option<TaskId>,
+        now: Time,
+    ) -> Decision {
+        let id = self.next_id();
+        let task = self.tasks.get_mut(idx);
+        let deadline = now + task.grace;
+        task.set_evicting(Some(Evicting {
+            reason,
+            on_behalf_of,
+        }));
+        for held in &mut task.held {
+            held.releasing = Some(deadline);
+        }
+        let task_id = task.id;
+        self.count_stopping(idx, true);
+        self.pending.insert(id, Pending::Evict { task: task_id });
+        Decision {
+            id,
+            kind: DecisionKind::Evict {
+                task: task_id,
+                slots: Vec::new(),
+                reason,
+                on_behalf_of,
+                deadline,
+            },
+        }
+    }
+
+    /// Notes that a task began to stop, or no longer does.
+    pub(crate) fn count_stopping(&mut self, idx: TaskIdx, add: bool) {
+        let task = self.tasks.get(idx);
+        let (queue, shape) = (task.queue, task.shape);
+        if let Some((app, _)) = task.disruption() {
+            let count = self.disrupted.entry(app).or_default();
+            *count = if add { *count + 1 } else { *count - 1 };
+            if *count == 0 {
+                self.disrupted.remove(&app);
+            }
+        }
+        self.stopping = if add {
+            self.stopping + 1
+        } else {
+            self.stopping - 1
+        };
+        let held: Vec<_> = self
+            .tasks
+            .get(idx)
+            .held
+            .iter()
+            .map(|h| (h.slot, h.node))
+            .collect();
+        for (slot, node) in held {
+            let class = self.class_of(shape, slot);
+            let amount = self.seat_amount(class, node);
+            let pool = self.cluster.nodes.pool[node.0 as usize];
+            self.ledger.count_leaving(queue, pool, &amount, add);
+        }
+    }
+
+    /// Stops what runs on drained nodes and sick devices, as far as disruption budgets allow.
+    pub(crate) fn drain(&mut self, now: Time, decisions: &mut Vec<Decision>) {
+        for node in std::mem::take(&mut self.suspects) {
+            let mut waits = false;
+            for (idx, slot) in self.holders[node.0 as usize].clone() {
+                let task = self.tasks.get(idx);
+                if task.evicting().is_some() || !self.must_leave(idx, slot, node) {
+                    continue;
+                }
+                let full = task.disruption().is_some_and(|(app, most)| {
+                    self.disrupted.get(&app).copied().unwrap_or(0) >= most
+                });
+                if full || task.stage != Stage::Running {
+                    waits = true;
+                    continue;
+                }
+                let decision = self.evict(idx, EvictReason::Drained, None, now);
+                decisions.push(decision);
+            }
+            if waits {
+                self.suspects.insert(node);
+            }
+        }
+    }
+
+    fn must_leave(&self, idx: TaskIdx, slot: crate::event::SlotId, node: NodeIdx) -> bool {
+        use crate::event::TaintEffect;
+        let task = self.tasks.get(idx);
+        let class = self.classes.class(self.class_of(task.shape, slot));
+        let text = &self.cluster.nodes.text[node.0 as usize];
+        let drained = text.taints.iter().any(|taint| {
+            taint.effect == TaintEffect::NoExecute && !crate::cluster::tolerated(&class.spec, taint)
+        });
+        let devices = &self.cluster.nodes.devices[node.0 as usize];
+        let held = task.find(slot).ok().map(|at| &task.held[at].shares);
+        let sick = held.into_iter().flatten().any(|share| {
+            let device = devices.get(share.device as usize);
+            device.is_some_and(|device| !device.healthy)
+        });
+        drained || sick
+    }
+}

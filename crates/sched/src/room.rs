@@ -1,0 +1,513 @@
+//! Finding room for a gang that does not fit: which running tasks would have to end, on which nodes.
+//!
+//! Used twice: for preemption, where only lawful victims count and the set is minimal (leave any one
+//! of them alone and the gang does not fit), and for reservations, where everybody may be waited for
+//! and the earliest declared ends are the cheapest.
+
+use crate::claims::Claimant;
+use crate::class::ClassIdx;
+use crate::cluster::{Ask, HOLE, NodeIdx, PoolIdx};
+use crate::decision::EvictReason;
+use crate::domains::NOWHERE;
+use crate::hash::Map;
+use crate::place::{Kept, Refusal, Refused, Seat, Undo};
+use crate::sched::Sched;
+use crate::task::TaskIdx;
+use base::Time;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+/// Who may be counted on to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leavers {
+    /// Those whom the claimant may stop.
+    Victims,
+    /// Everybody, by the time they end.
+    Everybody,
+}
+
+/// Room for a gang.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) seats: Vec<Seat>,
+    pub(crate) leavers: Vec<(TaskIdx, EvictReason)>,
+}
+
+/// The end of a task that did not declare one: after every declared end.
+const NO_END: i64 = 1 << 50;
+
+/// The most victims of one gang; a larger claim is not worth the disturbance.
+const LEAVERS_MAX: usize = 20_000;
+
+/// Tasks that were let go within a search.
+#[derive(Debug, Default)]
+struct Gone {
+    order: Vec<TaskIdx>,
+    reasons: Map<TaskIdx, EvictReason>,
+}
+
+impl Gone {
+    fn push(&mut self, idx: TaskIdx, reason: EvictReason) {
+        self.reasons.insert(idx, reason);
+        self.order.push(idx);
+    }
+
+    fn truncate(&mut self, len: usize) {
+        for idx in self.order.drain(len..) {
+            self.reasons.remove(&idx);
+        }
+    }
+}
+
+/// What each task would cost, as far as it was asked; `None` where it may not be stopped.
+type Lawful = Map<TaskIdx, Option<(i64, EvictReason)>>;
+
+impl Sched {
+    /// The gang's claim on a pool.
+    pub(crate) fn claimant(&self, idx: TaskIdx, pool: PoolIdx) -> Claimant {
+        let task = self.tasks.get(idx);
+        let mut ask = crate::amount::Amount::ZERO;
+        for (class, min, _) in self.parts_of(idx) {
+            ask += &self.class_amount(class, pool).times(i64::from(min));
+        }
+        Claimant {
+            task: idx,
+            queue: task.queue,
+            priority: task.priority,
+            pool,
+            ask,
+        }
+    }
+
+    /// Looks for room in a pool. Nothing is changed: the caller acts on the answer.
+    pub(crate) fn find_room(
+        &mut self,
+        claimant: &Claimant,
+        leavers: Leavers,
+        now: Time,
+    ) -> Option<Room> {
+        let start = self.savepoint();
+        let mut gone = Gone::default();
+        let parts = self.minimum_of(claimant.task);
+        let mut found = None;
+        // Each round makes room for one group; a group is tried again where another took its place.
+        for _ in 0..2 * parts.len() + 1 {
+            match self.try_gang(claimant, &parts) {
+                Ok(seats) => {
+                    found = Some(seats);
+                    break;
+                }
+                Err(refused) => {
+                    let class = parts[refused.group].0;
+                    let full = refused.pools.iter().any(|(pool, refusal)| {
+                        *pool == claimant.pool
+                            && matches!(refusal, Refusal::Full | Refusal::Topology)
+                    });
+                    let need = parts[refused.group].1;
+                    let before = gone.order.len();
+                    if !full
+                        || !self.free_nodes(claimant, (class, need), (leavers, now), &mut gone)
+                        || gone.order.len() == before
+                        || gone.order.len() > LEAVERS_MAX
+                    {
+                        break;
+                    }
+                }
+            }
+        }
+        let Some(mut seats) = found else {
+            self.roll_back(start);
+            return None;
+        };
+        if leavers == Leavers::Victims {
+            self.roll_back(start);
+            seats = self.prune(claimant, &parts, &mut gone.order, now)?;
+        }
+        self.roll_back(start);
+        let Gone { order, reasons } = gone;
+        let with_reason = order.into_iter().map(|idx| (idx, reasons[&idx]));
+        Some(Room {
+            seats,
+            leavers: with_reason.collect(),
+        })
+    }
+
+    fn minimum_of(&self, idx: TaskIdx) -> Vec<(ClassIdx, u32, u32)> {
+        let parts = self.parts_of(idx).into_iter();
+        parts.map(|(class, min, _)| (class, min, min)).collect()
+    }
+
+    fn try_gang(
+        &mut self,
+        claimant: &Claimant,
+        parts: &[(ClassIdx, u32, u32)],
+    ) -> Result<Vec<Seat>, Refused> {
+        self.place_gang(claimant.queue, parts, &[], &[], &Kept::new())
+    }
+
+    /// Lets a task go, within the transaction.
+    pub(crate) fn let_go(&mut self, idx: TaskIdx) {
+        let task = self.tasks.get(idx);
+        let (queue, shape) = (task.queue, task.shape);
+        for held in task.held.clone() {
+            let class = self.class_of(shape, held.slot);
+            let amount = self.seat_amount(class, held.node);
+            let pool = self.cluster.nodes.pool[held.node.0 as usize];
+            let shares = held.shares.to_vec();
+            self.give_seat(held.node, class, &shares);
+            self.journal.push(Undo::Gave {
+                node: held.node,
+                class,
+                shares,
+            });
+            self.ledger.subtract(queue, pool, &amount);
+            self.journal.push(Undo::Freed {
+                queue,
+                pool,
+                amount,
+            });
+        }
+    }
+
+    /// Lets tasks go, cheapest node first, until `need` members of a class would fit.
+    fn free_nodes(
+        &mut self,
+        claimant: &Claimant,
+        (class, need): (ClassIdx, u32),
+        rule: (Leavers, Time),
+        gone: &mut Gone,
+    ) -> bool {
+        let pool = claimant.pool;
+        let ask = self.cluster.ask(self.classes.class(class), pool);
+        let column = self.classes.class(class).topology;
+        let column = column
+            .filter(|(_, required)| *required)
+            .and_then(|(label, _)| self.domains.column(label));
+        let mut domains: BTreeMap<u32, Vec<NodeIdx>> = BTreeMap::new();
+        for node in self.cluster.pool(pool).members.clone() {
+            if node == HOLE {
+                continue;
+            }
+            let excluded = self
+                .cluster
+                .excluded(node, self.classes.class(class), &ask)
+                .is_some();
+            let domain = column.map_or(0, |column| self.domains.domain(column, node));
+            if !excluded && domain != NOWHERE {
+                domains.entry(domain).or_default().push(node);
+            }
+        }
+        let mut lawful = Lawful::default();
+        // With several domains the cheapest is found by trying each, then done for good.
+        let mut best: Option<(i64, u32)> = None;
+        if domains.len() > 1 {
+            for (domain, nodes) in &domains {
+                let (start, before) = (self.savepoint(), gone.order.len());
+                let cost = self.free_some(claimant, (&ask, need), nodes, rule, &mut lawful, gone);
+                self.roll_back(start);
+                gone.truncate(before);
+                if let Some(cost) = cost
+                    && best.is_none_or(|(least, _)| cost < least)
+                {
+                    best = Some((cost, *domain));
+                }
+            }
+        } else {
+            best = domains.keys().next().map(|domain| (0, *domain));
+        }
+        let Some((_, domain)) = best else {
+            return false;
+        };
+        let nodes = domains.remove(&domain).unwrap_or_default();
+        let freed = self.free_some(claimant, (&ask, need), &nodes, rule, &mut lawful, gone);
+        freed.is_some()
+    }
+
+    fn free_some(
+        &mut self,
+        claimant: &Claimant,
+        (ask, need): (&Ask, u32),
+        nodes: &[NodeIdx],
+        rule: (Leavers, Time),
+        lawful: &mut Lawful,
+        gone: &mut Gone,
+    ) -> Option<i64> {
+        let (leavers, now) = rule;
+        let mut have: u32 = 0;
+        let mut total: i64 = 0;
+        let mut heap = BinaryHeap::new();
+        for node in nodes {
+            have = have.saturating_add(self.cluster.count_fits(*node, ask, need));
+            if let Some(cost) = self.cost_of_one_more(claimant, ask, *node, rule, gone, lawful) {
+                let number = self.cluster.nodes.id[node.0 as usize];
+                heap.push(Reverse((cost.0, number, *node)));
+            }
+        }
+        while have < need {
+            let Reverse((expected, number, node)) = heap.pop()?;
+            let Some((cost, victims)) =
+                self.cost_of_one_more(claimant, ask, node, rule, gone, lawful)
+            else {
+                continue;
+            };
+            if cost > expected {
+                heap.push(Reverse((cost, number, node)));
+                continue;
+            }
+            let before = self.cluster.count_fits(node, ask, need);
+            for idx in victims {
+                // The right may have been used up by those who went before.
+                let why = match leavers {
+                    Leavers::Everybody => Some(EvictReason::Calendar),
+                    Leavers::Victims => self.may_stop(claimant, idx, now),
+                };
+                let Some(why) = why else {
+                    lawful.insert(idx, None);
+                    continue;
+                };
+                // A gang that goes makes room on its other nodes too: the next round counts it.
+                self.let_go(idx);
+                gone.push(idx, why);
+            }
+            let after = self.cluster.count_fits(node, ask, need);
+            have = have.saturating_add(after.saturating_sub(before));
+            total = total.saturating_add(cost);
+            if let Some((cost, _)) = self.cost_of_one_more(claimant, ask, node, rule, gone, lawful)
+            {
+                heap.push(Reverse((cost, number, node)));
+            }
+        }
+        Some(total)
+    }
+
+    /// The cheapest tasks of a node without which one more member fits there.
+    fn cost_of_one_more(
+        &mut self,
+        claimant: &Claimant,
+        ask: &Ask,
+        node: NodeIdx,
+        (leavers, now): (Leavers, Time),
+        gone: &Gone,
+        lawful: &mut Lawful,
+    ) -> Option<(i64, Vec<TaskIdx>)> {
+        let at = node.0 as usize;
+        let mut candidates: Vec<(i64, crate::event::TaskId, TaskIdx)> = Vec::new();
+        for (idx, _) in self.holders[at].clone() {
+            if gone.reasons.contains_key(&idx) || candidates.iter().any(|(.., seen)| *seen == idx) {
+                continue;
+            }
+            let known = match lawful.get(&idx) {
+                Some(known) => *known,
+                None => {
+                    let right = match leavers {
+                        Leavers::Victims => self
+                            .may_stop(claimant, idx, now)
+                            .map(|why| (self.stop_cost(idx, now), why)),
+                        Leavers::Everybody => Some((self.end_of(idx, now), EvictReason::Calendar)),
+                    };
+                    lawful.insert(idx, right);
+                    right
+                }
+            };
+            if let Some((cost, _)) = known {
+                candidates.push((cost, self.tasks.get(idx).id, idx));
+            }
+        }
+        candidates.sort_unstable();
+        let target = self
+            .cluster
+            .count_fits(node, ask, u32::MAX)
+            .saturating_add(1);
+        let mut lent: Vec<(TaskIdx, i64)> = Vec::new();
+        let mut fits = false;
+        for (cost, _, idx) in candidates {
+            self.lend_seats(idx, node, true);
+            lent.push((idx, cost));
+            if self.cluster.count_fits(node, ask, target) >= target {
+                fits = true;
+                break;
+            }
+        }
+        if fits {
+            // Whoever turned out not to be needed stays, the dearest first.
+            for at in (0..lent.len()).rev() {
+                let (idx, _) = lent[at];
+                self.lend_seats(idx, node, false);
+                if self.cluster.count_fits(node, ask, target) >= target {
+                    lent.remove(at);
+                } else {
+                    self.lend_seats(idx, node, true);
+                }
+            }
+        }
+        for (idx, _) in &lent {
+            self.lend_seats(*idx, node, false);
+        }
+        let costs = lent.iter().map(|(_, cost)| *cost);
+        let cost = match leavers {
+            Leavers::Victims => costs.fold(0, i64::saturating_add),
+            // Several who leave are waited for together.
+            Leavers::Everybody => costs.max().unwrap_or(0),
+        };
+        fits.then(|| (cost, lent.into_iter().map(|(idx, _)| idx).collect()))
+    }
+
+    fn lend_seats(&mut self, idx: TaskIdx, node: NodeIdx, give: bool) {
+        let task = self.tasks.get(idx);
+        let shape = task.shape;
+        let here: Vec<_> = task
+            .held
+            .iter()
+            .filter(|held| held.node == node)
+            .map(|held| (held.slot, held.shares.clone()))
+            .collect();
+        for (slot, shares) in here {
+            let class = self.class_of(shape, slot);
+            let amount = self.seat_amount(class, node);
+            self.cluster.lend(node, &amount, &shares, give);
+        }
+    }
+
+    /// Milliseconds until a task ends at the latest, as far as it said.
+    pub(crate) fn end_of(&self, idx: TaskIdx, now: Time) -> i64 {
+        let task = self.tasks.get(idx);
+        let deadline = task.held.iter().filter_map(|held| held.releasing).max();
+        match deadline.or_else(|| task.ends_by()) {
+            Some(end) => end.since(now).as_ms().min(NO_END as u64 - 1) as i64,
+            // Nothing is known: those who began last are expected to last longest.
+            None => NO_END + (task.started.as_ms() >> 10),
+        }
+    }
+
+    pub(crate) fn is_endless(cost: i64) -> bool {
+        cost >= NO_END
+    }
+
+    /// Keeps only victims without any one of which the gang would not fit, and places it.
+    fn prune(
+        &mut self,
+        claimant: &Claimant,
+        parts: &[(ClassIdx, u32, u32)],
+        victims: &mut Vec<TaskIdx>,
+        now: Time,
+    ) -> Option<Vec<Seat>> {
+        let mut by_cost: Vec<(i64, crate::event::TaskId, TaskIdx)> = victims
+            .iter()
+            .map(|idx| (self.stop_cost(*idx, now), self.tasks.get(*idx).id, *idx))
+            .collect();
+        by_cost.sort_unstable();
+        by_cost.reverse();
+        let class = self.classes.class(parts[0].0);
+        let countable = parts.len() == 1 && class.topology.is_none() && !class.has_affinity();
+        let start = self.savepoint();
+        let kept: Vec<TaskIdx> = if countable {
+            self.prune_by_count(claimant, parts[0], &by_cost)
+        } else {
+            self.prune_by_trial(claimant, parts, &by_cost)
+        };
+        self.roll_back(start);
+        let kept: Map<TaskIdx, ()> = kept.into_iter().map(|idx| (idx, ())).collect();
+        victims.retain(|idx| kept.contains_key(idx));
+        for idx in victims.iter() {
+            self.let_go(*idx);
+        }
+        let seats = self.try_gang(claimant, parts).ok();
+        self.roll_back(start);
+        seats
+    }
+
+    /// One group without relations fits if and only if the counts of all nodes reach its number.
+    fn prune_by_count(
+        &mut self,
+        claimant: &Claimant,
+        (class, need, _): (ClassIdx, u32, u32),
+        by_cost: &[(i64, crate::event::TaskId, TaskIdx)],
+    ) -> Vec<TaskIdx> {
+        for (.., idx) in by_cost {
+            self.let_go(*idx);
+        }
+        let ask = self.cluster.ask(self.classes.class(class), claimant.pool);
+        let mut fits: Map<NodeIdx, u32> = Map::default();
+        let mut total: u64 = 0;
+        for node in self.cluster.pool(claimant.pool).members.clone() {
+            if node == HOLE {
+                continue;
+            }
+            let class = self.classes.class(class);
+            if self.cluster.excluded(node, class, &ask).is_none() {
+                let count = self.cluster.count_fits(node, &ask, need);
+                total += u64::from(count);
+                fits.insert(node, count);
+            }
+        }
+        let mut kept = Vec::new();
+        for (.., idx) in by_cost {
+            let mut nodes: Vec<NodeIdx> =
+                self.tasks.get(*idx).held.iter().map(|h| h.node).collect();
+            nodes.sort_unstable();
+            nodes.dedup();
+            let mut without = total;
+            let mut counts = Vec::new();
+            for node in &nodes {
+                self.lend_seats(*idx, *node, false);
+                if let Some(before) = fits.get(node) {
+                    let count = self.cluster.count_fits(*node, &ask, need);
+                    without = without - u64::from(*before) + u64::from(count);
+                    counts.push((*node, count));
+                }
+            }
+            if without >= u64::from(need) {
+                total = without;
+                fits.extend(counts);
+            } else {
+                for node in &nodes {
+                    self.lend_seats(*idx, *node, true);
+                }
+                kept.push(*idx);
+            }
+        }
+        // Bring the nodes back to where the transaction believes they are.
+        let needed: Map<TaskIdx, ()> = kept.iter().map(|idx| (*idx, ())).collect();
+        for (.., idx) in by_cost {
+            if !needed.contains_key(idx) {
+                let mut nodes: Vec<NodeIdx> =
+                    self.tasks.get(*idx).held.iter().map(|h| h.node).collect();
+                nodes.sort_unstable();
+                nodes.dedup();
+                for node in nodes {
+                    self.lend_seats(*idx, node, true);
+                }
+            }
+        }
+        kept
+    }
+
+    /// Tries the whole gang without each victim, until nobody can be spared.
+    fn prune_by_trial(
+        &mut self,
+        claimant: &Claimant,
+        parts: &[(ClassIdx, u32, u32)],
+        by_cost: &[(i64, crate::event::TaskId, TaskIdx)],
+    ) -> Vec<TaskIdx> {
+        let mut kept: Vec<TaskIdx> = by_cost.iter().map(|(.., idx)| *idx).collect();
+        let mut at = 0;
+        while at < kept.len() {
+            let start = self.savepoint();
+            for (other, idx) in kept.clone().into_iter().enumerate() {
+                if other != at {
+                    self.let_go(idx);
+                }
+            }
+            let fits = self.try_gang(claimant, parts).is_ok();
+            self.roll_back(start);
+            if fits {
+                kept.remove(at);
+                // Another order of placing may spare somebody who was needed before.
+                at = 0;
+            } else {
+                at += 1;
+            }
+        }
+        kept
+    }
+}
