@@ -18,7 +18,7 @@ use base::Index;
 use std::collections::BTreeMap;
 use std::fmt;
 
-pub(crate) use moonshot::app_env;
+pub(crate) use moonshot::{JobWords, app_env};
 
 /// A framework whose launcher's conventions are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -223,7 +223,7 @@ impl Gang<'_> {
     pub(crate) fn member_env(
         &self,
         framework: Framework,
-        job: &moonshot::JobWords<'_>,
+        job: &JobWords<'_>,
         rank: usize,
     ) -> Vec<(String, String)> {
         let mut env = moonshot::job_env(self, framework, job, rank);
@@ -232,9 +232,10 @@ impl Gang<'_> {
     }
 }
 
-pub(crate) use moonshot::JobWords;
-
 /// Builds a variable.
 fn var(name: &str, value: impl fmt::Display) -> (String, String) {
     (name.to_owned(), value.to_string())
 }
+
+#[cfg(test)]
+mod tests;
