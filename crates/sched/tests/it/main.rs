@@ -5,6 +5,7 @@
     reason = "a test may stop where it finds something wrong"
 )]
 
+mod evictions;
 mod placing;
 mod properties;
 mod queues;
