@@ -1,9 +1,10 @@
 //! ps-lite's variables, for MXNet, Caffe over ps-lite, and others.
 //!
-//! From the launcher's source: dmlc-core `tracker/dmlc_tracker/tracker.py` (`PSTracker.slave_envs`:
-//! `DMLC_PS_ROOT_URI`, `DMLC_PS_ROOT_PORT`, and `submit`: `DMLC_NUM_WORKER`, `DMLC_NUM_SERVER`) and
-//! `local.py` (`DMLC_ROLE`, `DMLC_TASK_ID`); read back by ps-lite `src/postoffice.cc` and `src/van.cc`
-//! (`DMLC_ROLE`, `DMLC_PS_ROOT_*`, `DMLC_NODE_HOST`, `PORT`).
+//! From the launcher's source, dmlc-core `tracker/dmlc_tracker/tracker.py` (`PSTracker`:
+//! `DMLC_PS_ROOT_URI`, `DMLC_PS_ROOT_PORT`; `submit`: `DMLC_NUM_WORKER`, `DMLC_NUM_SERVER`) and
+//! `local.py` (`DMLC_ROLE`; `DMLC_TASK_ID` counts the workers, then the servers); read back by ps-lite
+//! `src/postoffice.cc` (role and counts) and `src/van.cc` (root, `DMLC_NODE_HOST`, and `PORT`, without
+//! which a node takes any free port).
 //!
 //! Groups named `server` or `ps` are servers, `scheduler` is the scheduler, any other is a worker. Without
 //! a scheduler group, the program of the first member starts the scheduler beside itself on the root port.
@@ -17,7 +18,7 @@ pub(super) const SERVERS: [&str; 3] = ["server", "ps", SCHEDULER];
 
 const SCHEDULER: &str = "scheduler";
 
-/// Where each member listens (ps-lite reads `PORT`, falls back to a random one).
+/// Where each member listens; the number is ours, ps-lite has none.
 const NODE: PortNeed = PortNeed {
     name: "node",
     number: 9100,
@@ -49,25 +50,30 @@ pub(super) fn env(gang: &Gang<'_>, rank: usize) -> Vec<(String, String)> {
         .iter()
         .find(|peer| peer.group == SCHEDULER)
         .unwrap_or(&gang.peers[0]);
-    let count = |wanted: &str| {
-        gang.peers
-            .iter()
-            .filter(|peer| role(peer) == wanted)
-            .count()
-    };
-    let place = gang.peers[..rank]
-        .iter()
-        .filter(|peer| role(peer) == role(me))
-        .count();
-    vec![
+    let count =
+        |wanted: &str, peers: &[Peer<'_>]| peers.iter().filter(|peer| role(peer) == wanted).count();
+    let n_workers = count("worker", &gang.peers);
+    let place = count(role(me), &gang.peers[..rank]);
+    let mut env = vec![
         var("DMLC_ROLE", role(me)),
         var("DMLC_PS_ROOT_URI", root.host),
         var("DMLC_PS_ROOT_PORT", root.port(ROOT)),
-        var("DMLC_NUM_WORKER", count("worker")),
-        var("DMLC_NUM_SERVER", count("server")),
-        var("DMLC_NODE_HOST", me.host),
-        var("DMLC_TASK_ID", place),
-    ]
+        var("DMLC_NUM_WORKER", n_workers),
+        var("DMLC_NUM_SERVER", count("server", &gang.peers)),
+    ];
+    let task = match role(me) {
+        "worker" => Some(place),
+        "server" => Some(n_workers + place),
+        _ => None,
+    };
+    if let Some(task) = task {
+        env.extend([
+            var("DMLC_TASK_ID", task),
+            var("DMLC_NODE_HOST", me.host),
+            var("PORT", me.port(NODE)),
+        ]);
+    }
+    env
 }
 
 fn role(peer: &Peer<'_>) -> &'static str {

@@ -155,8 +155,9 @@ fn ps_lite_with_a_scheduler_of_its_own() {
             DMLC_PS_ROOT_PORT=30001
             DMLC_NUM_WORKER=2
             DMLC_NUM_SERVER=2
+            DMLC_TASK_ID=3
             DMLC_NODE_HOST=h2
-            DMLC_TASK_ID=1
+            PORT=30003
         "#]],
     );
 }
@@ -173,8 +174,9 @@ fn ps_lite_whose_first_member_schedules_too() {
             DMLC_PS_ROOT_PORT=30001
             DMLC_NUM_WORKER=1
             DMLC_NUM_SERVER=1
+            DMLC_TASK_ID=1
             DMLC_NODE_HOST=h1
-            DMLC_TASK_ID=0
+            PORT=30002
         "#]],
     );
 }
