@@ -1,5 +1,6 @@
 //! The commands of `moonshot sim`, on plain arguments, so that any binary can call them.
 
+use crate::bench;
 use crate::data::DataError;
 use crate::flat::Rule;
 use crate::openb::{self, Policy};
@@ -10,7 +11,8 @@ use thiserror::Error;
 
 const USAGE: &str = "usage:
   sim openb --nodes NODES.csv --pods PODS.csv --policy moonshot|fgd|bestfit|dotproduct|packing|clustering|random
-            [--seeds 10] [--json OUT]";
+            [--seeds 10] [--json OUT]
+  sim bench --name basic|large|gang|constraints|topology|reclaim_large|reclaim_many|memory [--json OUT]";
 
 /// A command that could not be carried out.
 #[derive(Debug, Error)]
@@ -40,6 +42,11 @@ pub fn run(args: &[String]) -> Result<String, CliError> {
     let options = options(rest)?;
     let result = match command.as_str() {
         "openb" => openb(&options)?,
+        "bench" => {
+            let name = required(&options, "name")?;
+            let result = bench::run(name);
+            result.ok_or_else(|| CliError::Usage(format!("unknown bench `{name}`")))?
+        }
         other => return Err(CliError::Usage(format!("unknown command `{other}`"))),
     };
     let text = format!("{result:#}\n");

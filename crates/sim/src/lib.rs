@@ -4,6 +4,7 @@
 //! and the only clock is the stopwatch that measures how long decisions took.
 //! Start with [`cli`], which names every command, then [`openb`].
 
+pub mod bench;
 pub mod cli;
 pub mod openb;
 
