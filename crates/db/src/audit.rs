@@ -56,28 +56,56 @@ pub async fn add(tx: &mut Tx<'_>, entry: &Entry) -> Result<(), DbError> {
     tx.execute(sql, &args).await.map(|_| ())
 }
 
-/// Entries after `since`, oldest first, with their numbers.
-pub async fn list(db: &Db, since: u64, limit: u32) -> Result<Vec<(u64, Entry)>, DbError> {
-    let sql = "SELECT seq, at, actor, verb, kind, project, name, uid, before_digest, after_digest, request FROM audit \
-         WHERE seq > $1 ORDER BY seq LIMIT $2";
-    let entry = |row: &Row| {
-        let entry = Entry {
-            at: row.time(1)?,
-            actor: row.text(2)?,
-            verb: row.text(3)?,
-            kind: row.text(4)?,
-            project: row.text(5)?,
-            name: row.text(6)?,
-            uid: row.text(7)?.parse().ok(),
-            before: row.text(8)?,
-            after: row.text(9)?,
-            request: row.text(10)?,
-        };
-        Ok((row.count(0)?, entry))
-    };
-    db.fetch(sql, &[since.into(), limit.into()])
-        .await?
-        .iter()
-        .map(entry)
-        .collect()
+const COLUMNS: &str =
+    "seq, at, actor, verb, kind, project, name, uid, before_digest, after_digest, request";
+
+fn entry(row: &Row) -> Result<Entry, DbError> {
+    Ok(Entry {
+        at: row.time(1)?,
+        actor: row.text(2)?,
+        verb: row.text(3)?,
+        kind: row.text(4)?,
+        project: row.text(5)?,
+        name: row.text(6)?,
+        uid: row.text(7)?.parse().ok(),
+        before: row.text(8)?,
+        after: row.text(9)?,
+        request: row.text(10)?,
+    })
+}
+
+/// Which entries.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only this kind.
+    pub kind: Option<String>,
+    /// Only this project.
+    pub project: Option<String>,
+    /// Only this name.
+    pub name: Option<String>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// Entries that match, newest first.
+pub async fn newest(db: &Db, filter: &Filter) -> Result<Vec<Entry>, DbError> {
+    let mut args: Vec<Value> = Vec::new();
+    let mut conditions = String::new();
+    for (column, value) in [
+        ("kind", &filter.kind),
+        ("project", &filter.project),
+        ("name", &filter.name),
+    ] {
+        if let Some(value) = value {
+            args.push(value.as_str().into());
+            let word = if args.len() == 1 { "WHERE" } else { "AND" };
+            conditions.push_str(&format!(" {word} {column} = ${}", args.len()));
+        }
+    }
+    args.push(filter.limit.into());
+    let sql = format!(
+        "SELECT {COLUMNS} FROM audit{conditions} ORDER BY seq DESC LIMIT ${}",
+        args.len()
+    );
+    db.fetch(&sql, &args).await?.iter().map(entry).collect()
 }

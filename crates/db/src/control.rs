@@ -419,3 +419,13 @@ pub async fn admitted_by_queue(db: &Db) -> Result<Vec<(String, u32)>, DbError> {
         .map(|row| Ok((row.text(0)?, row.small(1)?)))
         .collect()
 }
+
+/// Uids of an owner's tasks that wait.
+pub async fn waiting_tasks_of(db: &Db, owner: Uid) -> Result<Vec<Uid>, DbError> {
+    let sql = "SELECT uid FROM tasks WHERE owner = $1 AND state = 'waiting' ORDER BY uid";
+    db.fetch(sql, &[owner.into()])
+        .await?
+        .iter()
+        .map(|row| row.uid(0))
+        .collect()
+}

@@ -412,3 +412,14 @@ fn object(row: &Row) -> Result<Object, DbError> {
         is_current: row.truth(20)?,
     })
 }
+
+/// Names of current objects of a kind in a project, at most a thousand: for "did you mean".
+pub async fn names(tx: &mut Tx<'_>, kind: &str, project: &str) -> Result<Vec<String>, DbError> {
+    let sql =
+        "SELECT name FROM objects WHERE kind = $1 AND project = $2 AND is_current = 1 LIMIT 1000";
+    tx.fetch(sql, &[kind.into(), project.into()])
+        .await?
+        .iter()
+        .map(|row| row.text(0))
+        .collect()
+}

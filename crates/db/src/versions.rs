@@ -249,3 +249,18 @@ fn environment_of(row: &Row) -> Result<EnvironmentVersion, DbError> {
         created_at: row.time(7)?,
     })
 }
+
+/// [`environment`] inside a write.
+pub async fn get_environment(
+    tx: &mut Tx<'_>,
+    environment: Uid,
+    version: u32,
+) -> Result<Option<EnvironmentVersion>, DbError> {
+    let sql = format!(
+        "SELECT {ENVIRONMENT} FROM environment_versions WHERE environment = $1 AND version = $2"
+    );
+    let row = tx
+        .fetch_one(&sql, &[environment.into(), version.into()])
+        .await?;
+    row.as_ref().map(environment_of).transpose()
+}

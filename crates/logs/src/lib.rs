@@ -58,7 +58,9 @@ impl LogError {
     pub fn code(&self) -> Code {
         match self {
             LogError::Name(_) => Code::Invalid,
-            LogError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => Code::Exhausted,
+            LogError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Code::Exhausted
+            }
             LogError::Io { .. } => Code::Unavailable,
         }
     }
@@ -85,25 +87,41 @@ pub struct Position(u64);
 
 fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> LogError + use<> {
     let path = path.to_owned();
-    move |source| LogError::Io { operation, path: path.clone(), source }
+    move |source| LogError::Io {
+        operation,
+        path: path.clone(),
+        source,
+    }
 }
 
 impl Logs {
     /// Logs under this directory, which is made if it is missing.
     pub fn open(root: PathBuf) -> Result<Logs, LogError> {
         std::fs::create_dir_all(&root).map_err(failed("make", &root))?;
-        Ok(Logs { root, open: Arc::default(), changed: Arc::new(watch::Sender::new(0)) })
+        Ok(Logs {
+            root,
+            open: Arc::default(),
+            changed: Arc::new(watch::Sender::new(0)),
+        })
     }
 
     /// Keeps frames; the highest number kept. Frames already kept are ignored. What is returned survives a crash of
     /// this process; a power failure may take the last moments, which the sender's own copy covers until then.
-    pub fn append(&self, project: &str, log: &ReplicaLog, frames: &[Frame]) -> Result<Seq, LogError> {
+    pub fn append(
+        &self,
+        project: &str,
+        log: &ReplicaLog,
+        frames: &[Frame],
+    ) -> Result<Seq, LogError> {
         let path = self.path(project, log)?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let clock = open.values().map(|writer| writer.used).max().unwrap_or(0) + 1;
         if !open.contains_key(&path) {
             if open.len() >= OPEN_MAX
-                && let Some(oldest) = open.iter().min_by_key(|(_, writer)| writer.used).map(|(path, _)| path.clone())
+                && let Some(oldest) = open
+                    .iter()
+                    .min_by_key(|(_, writer)| writer.used)
+                    .map(|(path, _)| path.clone())
             {
                 open.remove(&oldest);
             }
@@ -137,7 +155,9 @@ impl Logs {
     /// Every replica's log of an owner.
     pub fn replicas(&self, project: &str, owner: Uid) -> Result<Vec<ReplicaLog>, LogError> {
         let dir = self.root.join(checked(project)?).join(owner.to_string());
-        let Ok(entries) = std::fs::read_dir(&dir) else { return Ok(Vec::new()) };
+        let Ok(entries) = std::fs::read_dir(&dir) else {
+            return Ok(Vec::new());
+        };
         let mut logs: Vec<ReplicaLog> = entries
             .flatten()
             .filter_map(|entry| parse_name(owner, entry.file_name().to_str()?))
@@ -147,12 +167,22 @@ impl Logs {
     }
 
     /// Frames from a position on, at most a few MiB, and where to go on.
-    pub fn read(&self, project: &str, log: &ReplicaLog, from: Position) -> Result<(Vec<Frame>, Position), LogError> {
+    pub fn read(
+        &self,
+        project: &str,
+        log: &ReplicaLog,
+        from: Position,
+    ) -> Result<(Vec<Frame>, Position), LogError> {
         let path = self.path(project, log)?;
-        let Ok(mut file) = File::open(&path) else { return Ok((Vec::new(), from)) };
-        file.seek(SeekFrom::Start(from.0)).map_err(failed("read", &path))?;
+        let Ok(mut file) = File::open(&path) else {
+            return Ok((Vec::new(), from));
+        };
+        file.seek(SeekFrom::Start(from.0))
+            .map_err(failed("read", &path))?;
         let mut bytes = Vec::new();
-        file.take(READ_MAX as u64).read_to_end(&mut bytes).map_err(failed("read", &path))?;
+        file.take(READ_MAX as u64)
+            .read_to_end(&mut bytes)
+            .map_err(failed("read", &path))?;
         let (frames, used) = record::read_all(&bytes);
         Ok((frames, Position(from.0 + used as u64)))
     }
@@ -165,12 +195,21 @@ impl Logs {
     /// Drops logs that were not written for `kept`; how many.
     pub fn forget(&self, kept: Duration) -> Result<usize, LogError> {
         let mut dropped = 0;
-        let owners = dirs(&self.root).into_iter().flat_map(|project| dirs(&project));
+        let owners = dirs(&self.root)
+            .into_iter()
+            .flat_map(|project| dirs(&project));
         for owner in owners {
             for log in std::fs::read_dir(&owner).into_iter().flatten().flatten() {
-                let age = log.metadata().and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
+                let age = log
+                    .metadata()
+                    .and_then(|meta| meta.modified())
+                    .ok()
+                    .and_then(|at| at.elapsed().ok());
                 if age.is_some_and(|age| age > kept) {
-                    self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&log.path());
+                    self.open
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .remove(&log.path());
                     std::fs::remove_file(log.path()).map_err(failed("drop", &log.path()))?;
                     dropped += 1;
                 }
@@ -183,7 +222,11 @@ impl Logs {
 
     fn path(&self, project: &str, log: &ReplicaLog) -> Result<PathBuf, LogError> {
         let name = format!("{}.{}.{}.log", checked(&log.group)?, log.index, log.attempt);
-        Ok(self.root.join(checked(project)?).join(log.owner.to_string()).join(name))
+        Ok(self
+            .root
+            .join(checked(project)?)
+            .join(log.owner.to_string())
+            .join(name))
     }
 }
 
@@ -193,21 +236,35 @@ impl Writer {
         let dir = path.parent().expect("a log lies in a directory");
         std::fs::create_dir_all(dir).map_err(failed("make", dir))?;
         let mut options = OpenOptions::new();
-        let mut file =
-            options.create(true).truncate(false).read(true).write(true).open(path).map_err(failed("open", path))?;
+        let mut file = options
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(failed("open", path))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed("read", path))?;
         let (frames, used) = record::read_all(&bytes);
         file.set_len(used as u64).map_err(failed("cut", path))?;
-        file.seek(SeekFrom::Start(used as u64)).map_err(failed("open", path))?;
+        file.seek(SeekFrom::Start(used as u64))
+            .map_err(failed("open", path))?;
         let last = frames.last().map_or(Seq(0), |frame| frame.seq);
-        Ok(Writer { file, last, end: used as u64, used: 0 })
+        Ok(Writer {
+            file,
+            last,
+            end: used as u64,
+            used: 0,
+        })
     }
 }
 
 fn dirs(path: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect()
 }
 
 fn checked(name: &str) -> Result<&str, LogError> {
@@ -220,7 +277,12 @@ fn checked(name: &str) -> Result<&str, LogError> {
 fn parse_name(owner: Uid, name: &str) -> Option<ReplicaLog> {
     let mut parts = name.strip_suffix(".log")?.split('.');
     let (group, index, attempt) = (parts.next()?, parts.next()?, parts.next()?);
-    Some(ReplicaLog { owner, group: group.to_owned(), index: index.parse().ok()?, attempt: attempt.parse().ok()? })
+    Some(ReplicaLog {
+        owner,
+        group: group.to_owned(),
+        index: index.parse().ok()?,
+        attempt: attempt.parse().ok()?,
+    })
 }
 
 #[cfg(test)]

@@ -2,11 +2,21 @@ use super::*;
 use base::Time;
 
 fn log(attempt: u32) -> ReplicaLog {
-    ReplicaLog { owner: Uid(1), group: "worker".to_owned(), index: Index(0), attempt: Attempt(attempt) }
+    ReplicaLog {
+        owner: Uid(1),
+        group: "worker".to_owned(),
+        index: Index(0),
+        attempt: Attempt(attempt),
+    }
 }
 
 fn frames(from: u64, to: u64) -> Vec<Frame> {
-    let one = |n| Frame { seq: Seq(n), stream: Stream::Stdout, time: Time::from_ms(n as i64), bytes: format!("line {n}\n").into_bytes() };
+    let one = |n| Frame {
+        seq: Seq(n),
+        stream: Stream::Stdout,
+        time: Time::from_ms(n as i64),
+        bytes: format!("line {n}\n").into_bytes(),
+    };
     (from..=to).map(one).collect()
 }
 
@@ -37,7 +47,11 @@ fn a_torn_record_is_cut_off_and_written_again() {
     for len in 0..whole.len() {
         std::fs::write(&path, &whole[..len]).unwrap();
         let logs = Logs::open(root.path().to_owned()).unwrap();
-        assert_eq!(logs.append("p", &log(1), &frames(1, 3)).unwrap(), Seq(3), "cut at {len}");
+        assert_eq!(
+            logs.append("p", &log(1), &frames(1, 3)).unwrap(),
+            Seq(3),
+            "cut at {len}"
+        );
         assert_eq!(std::fs::read(&path).unwrap(), whole, "cut at {len}");
     }
 }
@@ -46,9 +60,18 @@ fn a_torn_record_is_cut_off_and_written_again() {
 fn names_cannot_leave_the_directory() {
     let root = tempfile::tempdir().unwrap();
     let logs = Logs::open(root.path().to_owned()).unwrap();
-    let evil = ReplicaLog { group: "../x".to_owned(), ..log(1) };
-    assert!(matches!(logs.append("p", &evil, &frames(1, 1)), Err(LogError::Name(_))));
-    assert!(matches!(logs.append("..", &log(1), &frames(1, 1)), Err(LogError::Name(_))));
+    let evil = ReplicaLog {
+        group: "../x".to_owned(),
+        ..log(1)
+    };
+    assert!(matches!(
+        logs.append("p", &evil, &frames(1, 1)),
+        Err(LogError::Name(_))
+    ));
+    assert!(matches!(
+        logs.append("..", &log(1), &frames(1, 1)),
+        Err(LogError::Name(_))
+    ));
 }
 
 #[test]
@@ -59,7 +82,11 @@ fn many_replicas_need_few_open_files() {
         logs.append("p", &log(attempt), &frames(1, 1)).unwrap();
     }
     assert_eq!(logs.open.lock().unwrap().len(), OPEN_MAX);
-    assert_eq!(logs.append("p", &log(0), &frames(1, 2)).unwrap(), Seq(2), "one that was closed goes on");
+    assert_eq!(
+        logs.append("p", &log(0), &frames(1, 2)).unwrap(),
+        Seq(2),
+        "one that was closed goes on"
+    );
     assert_eq!(logs.forget(Duration::ZERO).unwrap(), OPEN_MAX + 50);
 }
 

@@ -7,7 +7,13 @@
 //!
 //! What it does not do: run programs (engines do), carry the traffic of Apps (the gateway does).
 
+pub mod auth;
+pub mod content;
 pub mod control;
+pub mod error;
+pub mod http;
+pub mod metrics;
 pub mod pinned;
 pub mod platform;
 pub mod program;
+pub mod usecase;

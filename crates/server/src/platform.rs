@@ -1,8 +1,10 @@
 //! What every part of the server is given: the database, stores, engine, clock, and who to poke.
 
+use crate::control::scheduler::SchedHandle;
 use base::{Time, Uid};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// The one place where the server reads a clock.
 pub trait Clock: Send + Sync {
@@ -54,10 +56,17 @@ impl Poke {
     }
 }
 
+/// The console's files: media type and content by path, where they are built in.
+pub type Files = fn(&str) -> Option<(String, Vec<u8>)>;
+
 /// What a server is made of.
 pub struct Platform {
     /// The control database.
     pub db: db::Db,
+    /// Code, outputs, models.
+    pub store: store::Store,
+    /// Output of replicas.
+    pub logs: logs::Logs,
     /// The engine of this cell's only Cluster so far.
     pub engine: Arc<dyn engine::Engine>,
     /// The Cluster's name.
@@ -66,17 +75,37 @@ pub struct Platform {
     pub clock: Arc<dyn Clock>,
     /// Python environments on this machine.
     pub venvs: crate::control::venv::Venvs,
-    /// From which tokens of attempts and keyed digests are made.
+    /// From which tokens of attempts and keyed digests are made, and under which Secrets are sealed.
     pub key: Vec<u8>,
     /// Where Apps are reached.
     pub gateway_url: String,
-    sched: std::sync::RwLock<Option<crate::control::scheduler::SchedHandle>>,
+    /// Where the console is, if it is built in.
+    pub console_url: Option<String>,
+    /// Its files.
+    pub console: Option<Files>,
+    /// Which `Host` headers are ours.
+    pub hosts: Hosts,
+    /// Whether requests come over TLS.
+    pub tls: bool,
+    /// Ends every stream when the server stops.
+    pub stop: CancellationToken,
+    /// Tokens at hand.
+    pub tokens: crate::auth::TokenCache,
+    /// Poked when the route table may have changed beyond the feed.
+    pub routes: Poke,
+    /// Counts requests.
+    pub requests: crate::metrics::Requests,
+    sched: RwLock<Option<SchedHandle>>,
 }
 
-/// The parts of a [`Platform`], handed over whole.
+/// What a [`Platform`] is made from; the rest begins empty.
 pub struct Parts {
     /// See [`Platform::db`].
     pub db: db::Db,
+    /// See [`Platform::store`].
+    pub store: store::Store,
+    /// See [`Platform::logs`].
+    pub logs: logs::Logs,
     /// See [`Platform::engine`].
     pub engine: Arc<dyn engine::Engine>,
     /// See [`Platform::cluster`].
@@ -89,6 +118,34 @@ pub struct Parts {
     pub key: Vec<u8>,
     /// See [`Platform::gateway_url`].
     pub gateway_url: String,
+    /// See [`Platform::console_url`].
+    pub console_url: Option<String>,
+    /// See [`Platform::console`].
+    pub console: Option<Files>,
+    /// See [`Platform::hosts`].
+    pub hosts: Hosts,
+    /// See [`Platform::stop`].
+    pub stop: CancellationToken,
+}
+
+/// Which `Host` headers are ours: without a list a foreign name that points here (DNS rebinding) would be served.
+#[derive(Clone, Debug, Default)]
+pub struct Hosts {
+    /// Names besides addresses and `localhost`.
+    pub names: Vec<String>,
+}
+
+impl Hosts {
+    /// Whether a request for this host is ours. Addresses are: a page cannot be rebound to a number.
+    pub fn accepts(&self, host: &str) -> bool {
+        let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((address, _)) => address,
+            None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+        };
+        name == "localhost"
+            || name.parse::<std::net::IpAddr>().is_ok()
+            || self.names.iter().any(|own| own == name)
+    }
 }
 
 impl Platform {
@@ -96,39 +153,52 @@ impl Platform {
     pub fn new(parts: Parts) -> Platform {
         let Parts {
             db,
+            store,
+            logs,
             engine,
             cluster,
             clock,
             venvs,
             key,
             gateway_url,
+            console_url,
+            console,
+            hosts,
+            stop,
         } = parts;
         Platform {
             db,
+            store,
+            logs,
             engine,
             cluster,
             clock,
             venvs,
             key,
             gateway_url,
-            sched: std::sync::RwLock::new(None),
+            console_url,
+            console,
+            hosts,
+            tls: false,
+            stop,
+            tokens: crate::auth::TokenCache::default(),
+            routes: Poke::default(),
+            requests: crate::metrics::Requests::default(),
+            sched: RwLock::new(None),
         }
     }
 
     /// The scheduler, while this server leads.
-    pub fn sched(&self) -> Option<crate::control::scheduler::SchedHandle> {
+    pub fn sched(&self) -> Option<SchedHandle> {
         self.sched
             .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
     /// A term began or ended.
-    pub fn set_sched(&self, sched: Option<crate::control::scheduler::SchedHandle>) {
-        *self
-            .sched
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = sched;
+    pub fn set_sched(&self, sched: Option<SchedHandle>) {
+        *self.sched.write().unwrap_or_else(PoisonError::into_inner) = sched;
     }
 }
 
@@ -144,4 +214,33 @@ pub fn attempt_token(key: &[u8], replica: &engine::ReplicaKey) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Hosts;
+
+    #[test]
+    fn only_our_own_hosts_are_served() {
+        let hosts = Hosts {
+            names: vec!["moonshot.example.org".to_owned()],
+        };
+        for ours in [
+            "localhost:7070",
+            "127.0.0.1:7070",
+            "[::1]:7070",
+            "moonshot.example.org",
+            "10.0.0.1",
+        ] {
+            assert!(hosts.accepts(ours), "{ours}");
+        }
+        for foreign in [
+            "",
+            "evil.example.org:7070",
+            "localhost.evil.org",
+            "127.0.0.1.evil.org",
+        ] {
+            assert!(!hosts.accepts(foreign), "{foreign}");
+        }
+    }
 }

@@ -23,7 +23,10 @@ impl TenantPath {
     pub fn new(project: &str) -> Result<TenantPath, StoreError> {
         match base::name::check(project) {
             Ok(()) => Ok(TenantPath(project.to_owned())),
-            Err(reason) => Err(StoreError::Project { project: project.chars().take(80).collect(), reason: reason.to_string() }),
+            Err(reason) => Err(StoreError::Project {
+                project: project.chars().take(80).collect(),
+                reason: reason.to_string(),
+            }),
         }
     }
 }
@@ -79,7 +82,9 @@ impl StoreError {
             StoreError::Project { .. } | StoreError::Differs { .. } => Code::Invalid,
             StoreError::Missing(_) => Code::NotFound,
             StoreError::TooLarge { .. } => Code::Exhausted,
-            StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Code::Exhausted,
+            StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Code::Exhausted
+            }
             StoreError::Io { .. } => Code::Unavailable,
             StoreError::Pack(_) => Code::Invalid,
         }
@@ -124,7 +129,10 @@ impl Store {
         let mut size = 0;
         let mut chunk = vec![0; CHUNK];
         loop {
-            let n = reader.read(&mut chunk).await.map_err(io("read what is sent to", &draft))?;
+            let n = reader
+                .read(&mut chunk)
+                .await
+                .map_err(io("read what is sent to", &draft))?;
             if n == 0 {
                 break;
             }
@@ -133,7 +141,9 @@ impl Store {
                 return Err(StoreError::TooLarge { limit });
             }
             hash.update(&chunk[..n]);
-            file.write_all(&chunk[..n]).await.map_err(io("write", &draft))?;
+            file.write_all(&chunk[..n])
+                .await
+                .map_err(io("write", &draft))?;
         }
         file.flush().await.map_err(io("write", &draft))?;
         file.sync_all().await.map_err(failed)?;
@@ -147,7 +157,11 @@ impl Store {
         if !place.exists() {
             let parent = place.parent().expect("content lies in a directory");
             std::fs::create_dir_all(parent).map_err(io("make", parent))?;
-            draft.persist(&place).map_err(|error| StoreError::Io { operation: "keep", path: place.clone(), source: error.error })?;
+            draft.persist(&place).map_err(|error| StoreError::Io {
+                operation: "keep",
+                path: place.clone(),
+                source: error.error,
+            })?;
         }
         Ok((found, size))
     }
@@ -155,11 +169,20 @@ impl Store {
     /// The file that holds this content.
     pub fn path(&self, project: &TenantPath, digest: &Digest) -> Result<PathBuf, StoreError> {
         let place = self.place(project, digest);
-        if place.exists() { Ok(place) } else { Err(StoreError::Missing(*digest)) }
+        if place.exists() {
+            Ok(place)
+        } else {
+            Err(StoreError::Missing(*digest))
+        }
     }
 
     /// Packs a file or directory and keeps it; its digest, and the bytes of its files.
-    pub async fn keep(&self, project: &TenantPath, path: &Path, limit: u64) -> Result<(Digest, u64), StoreError> {
+    pub async fn keep(
+        &self,
+        project: &TenantPath,
+        path: &Path,
+        limit: u64,
+    ) -> Result<(Digest, u64), StoreError> {
         let draft = tempfile::Builder::new()
             .prefix("pack-")
             .tempfile_in(self.root.join("drafts"))
@@ -167,20 +190,40 @@ impl Store {
         let (from, into) = (path.to_owned(), draft.path().to_owned());
         let packed = tokio::task::spawn_blocking(move || pack::pack(&from, &into, limit)).await;
         let size = packed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        let file = tokio::fs::File::open(draft.path()).await.map_err(io("read", draft.path()))?;
+        let file = tokio::fs::File::open(draft.path())
+            .await
+            .map_err(io("read", draft.path()))?;
         let (digest, _) = self.put(project, file, u64::MAX, None).await?;
         Ok((digest, size))
     }
 
     /// Drops content that nobody in `held` names and that was kept before `older_than` seconds ago; how many.
-    pub fn collect(&self, project: &TenantPath, held: &[Digest], older_than: std::time::Duration) -> Result<usize, StoreError> {
+    pub fn collect(
+        &self,
+        project: &TenantPath,
+        held: &[Digest],
+        older_than: std::time::Duration,
+    ) -> Result<usize, StoreError> {
         let dir = self.root.join("projects").join(&project.0);
         let mut dropped = 0;
-        let Ok(shards) = std::fs::read_dir(&dir) else { return Ok(0) };
-        for entry in shards.flatten().filter_map(|shard| std::fs::read_dir(shard.path()).ok()).flatten().flatten() {
+        let Ok(shards) = std::fs::read_dir(&dir) else {
+            return Ok(0);
+        };
+        for entry in shards
+            .flatten()
+            .filter_map(|shard| std::fs::read_dir(shard.path()).ok())
+            .flatten()
+            .flatten()
+        {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let Ok(digest) = format!("sha256:{name}").parse::<Digest>() else { continue };
-            let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
+            let Ok(digest) = format!("sha256:{name}").parse::<Digest>() else {
+                continue;
+            };
+            let age = entry
+                .metadata()
+                .and_then(|meta| meta.modified())
+                .ok()
+                .and_then(|at| at.elapsed().ok());
             if held.contains(&digest) || age.is_none_or(|age| age < older_than) {
                 continue;
             }
@@ -192,13 +235,21 @@ impl Store {
 
     fn place(&self, project: &TenantPath, digest: &Digest) -> PathBuf {
         let hex = digest.hex();
-        self.root.join("projects").join(&project.0).join(&hex[..2]).join(&hex)
+        self.root
+            .join("projects")
+            .join(&project.0)
+            .join(&hex[..2])
+            .join(&hex)
     }
 }
 
 fn io(operation: &'static str, path: &Path) -> impl Fn(std::io::Error) -> StoreError + use<> {
     let path = path.to_owned();
-    move |source| StoreError::Io { operation, path: path.clone(), source }
+    move |source| StoreError::Io {
+        operation,
+        path: path.clone(),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -213,12 +264,27 @@ mod tests {
         let a = TenantPath::new("a").unwrap();
         let (digest, size) = store.put(&a, &b"hello"[..], 10, None).await.unwrap();
         // `printf hello | sha256sum`
-        assert_eq!(digest.to_string(), "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
+        assert_eq!(
+            digest.to_string(),
+            "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+        );
         assert_eq!(size, 5);
-        assert_eq!(store.put(&a, &b"hello"[..], 10, Some(digest)).await.unwrap(), (digest, 5));
-        assert_eq!(std::fs::read(store.path(&a, &digest).unwrap()).unwrap(), b"hello");
+        assert_eq!(
+            store
+                .put(&a, &b"hello"[..], 10, Some(digest))
+                .await
+                .unwrap(),
+            (digest, 5)
+        );
+        assert_eq!(
+            std::fs::read(store.path(&a, &digest).unwrap()).unwrap(),
+            b"hello"
+        );
         let b = TenantPath::new("b").unwrap();
-        assert!(matches!(store.path(&b, &digest), Err(StoreError::Missing(_))), "another project does not see it");
+        assert!(
+            matches!(store.path(&b, &digest), Err(StoreError::Missing(_))),
+            "another project does not see it"
+        );
     }
 
     #[tokio::test]
@@ -226,10 +292,21 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let store = Store::open(root.path().to_owned()).unwrap();
         let a = TenantPath::new("a").unwrap();
-        assert!(matches!(store.put(&a, &b"hello"[..], 4, None).await, Err(StoreError::TooLarge { limit: 4 })));
+        assert!(matches!(
+            store.put(&a, &b"hello"[..], 4, None).await,
+            Err(StoreError::TooLarge { limit: 4 })
+        ));
         let other = Digest([1; 32]);
-        assert!(matches!(store.put(&a, &b"hello"[..], 9, Some(other)).await, Err(StoreError::Differs { .. })));
-        assert_eq!(std::fs::read_dir(root.path().join("drafts")).unwrap().count(), 0);
+        assert!(matches!(
+            store.put(&a, &b"hello"[..], 9, Some(other)).await,
+            Err(StoreError::Differs { .. })
+        ));
+        assert_eq!(
+            std::fs::read_dir(root.path().join("drafts"))
+                .unwrap()
+                .count(),
+            0
+        );
         for name in ["", "..", "a/b", "A", "a\0b"] {
             assert!(TenantPath::new(name).is_err(), "{name:?}");
         }
@@ -242,7 +319,11 @@ mod tests {
         let a = TenantPath::new("a").unwrap();
         let (held, _) = store.put(&a, &b"held"[..], 10, None).await.unwrap();
         let (free, _) = store.put(&a, &b"free"[..], 10, None).await.unwrap();
-        assert_eq!(store.collect(&a, &[held], Duration::from_secs(60)).unwrap(), 0, "too young");
+        assert_eq!(
+            store.collect(&a, &[held], Duration::from_secs(60)).unwrap(),
+            0,
+            "too young"
+        );
         assert_eq!(store.collect(&a, &[held], Duration::ZERO).unwrap(), 1);
         assert!(store.path(&a, &held).is_ok() && store.path(&a, &free).is_err());
     }

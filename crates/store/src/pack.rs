@@ -37,7 +37,11 @@ pub enum PackError {
 
 fn io(operation: &'static str, path: &Path) -> impl Fn(std::io::Error) -> PackError + use<> {
     let path = path.to_owned();
-    move |source| PackError::Io { operation, path: path.clone(), source }
+    move |source| PackError::Io {
+        operation,
+        path: path.clone(),
+        source,
+    }
 }
 
 /// Packs a file (under its own name) or the content of a directory; the bytes of its files.
@@ -48,12 +52,21 @@ pub fn pack(from: &Path, into: &Path, limit: u64) -> Result<u64, PackError> {
     } else {
         entries.push(PathBuf::from(from.file_name().unwrap_or_default()));
     }
-    let base = if from.is_dir() { from } else { from.parent().unwrap_or(Path::new("")) };
+    let base = if from.is_dir() {
+        from
+    } else {
+        from.parent().unwrap_or(Path::new(""))
+    };
     pack_files(base, &entries, into, limit)
 }
 
 /// Packs these paths, relative to `base`.
-pub fn pack_files(base: &Path, entries: &[PathBuf], into: &Path, limit: u64) -> Result<u64, PackError> {
+pub fn pack_files(
+    base: &Path,
+    entries: &[PathBuf],
+    into: &Path,
+    limit: u64,
+) -> Result<u64, PackError> {
     let mut sorted: Vec<&PathBuf> = entries.iter().collect();
     sorted.sort();
     let file = File::create(into).map_err(io("write", into))?;
@@ -73,20 +86,28 @@ pub fn pack_files(base: &Path, entries: &[PathBuf], into: &Path, limit: u64) -> 
             let target = std::fs::read_link(&path).map_err(io("read", &path))?;
             header.set_entry_type(tar::EntryType::Symlink);
             header.set_size(0);
-            tar.append_link(&mut header, relative, target).map_err(io("pack", &path))?;
+            tar.append_link(&mut header, relative, target)
+                .map_err(io("pack", &path))?;
         } else if meta.is_dir() {
             header.set_entry_type(tar::EntryType::Directory);
             header.set_size(0);
-            tar.append_data(&mut header, relative, std::io::empty()).map_err(io("pack", &path))?;
+            tar.append_data(&mut header, relative, std::io::empty())
+                .map_err(io("pack", &path))?;
         } else if meta.is_file() {
             total += meta.len();
             if total > limit {
-                return Err(PackError::TooLarge { path: base.to_owned(), limit });
+                return Err(PackError::TooLarge {
+                    path: base.to_owned(),
+                    limit,
+                });
             }
             header.set_size(meta.len());
             // A file that grows while it is packed is cut at the size that was announced.
-            let content = File::open(&path).map_err(io("read", &path))?.take(meta.len());
-            tar.append_data(&mut header, relative, content).map_err(io("pack", &path))?;
+            let content = File::open(&path)
+                .map_err(io("read", &path))?
+                .take(meta.len());
+            tar.append_data(&mut header, relative, content)
+                .map_err(io("pack", &path))?;
         }
     }
     let encoder = tar.into_inner().map_err(io("write", into))?;
@@ -118,15 +139,23 @@ pub fn unpack(from: &Path, into: &Path, limit: u64) -> Result<(), PackError> {
     for entry in archive.entries().map_err(io("read", from))? {
         let mut entry = entry.map_err(io("read", from))?;
         let path = entry.path().map_err(io("read", from))?.into_owned();
-        let inside = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let inside = path
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         let kind = entry.header().entry_type();
-        let plain = matches!(kind, tar::EntryType::Regular | tar::EntryType::Directory | tar::EntryType::Symlink);
+        let plain = matches!(
+            kind,
+            tar::EntryType::Regular | tar::EntryType::Directory | tar::EntryType::Symlink
+        );
         if !inside || !plain {
             return Err(PackError::Entry(path));
         }
         total = total.saturating_add(entry.size());
         if total > limit {
-            return Err(PackError::TooLarge { path: into.to_owned(), limit });
+            return Err(PackError::TooLarge {
+                path: into.to_owned(),
+                limit,
+            });
         }
         // `unpack_in` also refuses paths that lead through a link out of the destination.
         if !entry.unpack_in(into).map_err(io("unpack into", into))? {
@@ -154,9 +183,18 @@ mod tests {
         let into = dir.path().join("into");
         std::fs::create_dir(&into).unwrap();
         unpack(&one, &into, 100).unwrap();
-        assert_eq!(std::fs::read_to_string(into.join("sub/b.txt")).unwrap(), "b");
-        assert!(matches!(pack(&from, &two, 2), Err(PackError::TooLarge { .. })));
-        assert!(matches!(unpack(&one, &into, 2), Err(PackError::TooLarge { .. })));
+        assert_eq!(
+            std::fs::read_to_string(into.join("sub/b.txt")).unwrap(),
+            "b"
+        );
+        assert!(matches!(
+            pack(&from, &two, 2),
+            Err(PackError::TooLarge { .. })
+        ));
+        assert!(matches!(
+            unpack(&one, &into, 2),
+            Err(PackError::TooLarge { .. })
+        ));
     }
 
     #[test]
@@ -168,7 +206,8 @@ mod tests {
             header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
             header.set_size(1);
             header.set_cksum();
-            let mut tar = tar::Builder::new(zstd::Encoder::new(File::create(&evil).unwrap(), 1).unwrap());
+            let mut tar =
+                tar::Builder::new(zstd::Encoder::new(File::create(&evil).unwrap(), 1).unwrap());
             tar.append(&header, &b"x"[..]).unwrap();
             tar.into_inner().unwrap().finish().unwrap();
             let into = dir.path().join("into");

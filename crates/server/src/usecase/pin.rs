@@ -1,0 +1,322 @@
+//! What the references of a spec mean now: Environment, Secret and model versions, outputs of Jobs, code. Every
+//! one that does not exist is told, by its path, with the nearest name.
+
+use crate::error::UseError;
+use crate::pinned::{Pinned, PinnedEnvironment, PinnedProgram, TEMPLATE};
+use crate::program;
+use api::FieldError;
+use api::app::AppSpec;
+use api::common::{Input, ProgramSpec};
+use api::environment::EnvironmentSpec;
+use api::job::{JobSpec, JobStatus};
+use base::Digest;
+use db::{DbError, Tx, objects};
+
+/// Pins of a Job, and the digests it holds.
+pub async fn job(tx: &mut Tx<'_>, project: &str, spec: &JobSpec) -> Result<Pinned, UseError> {
+    let mut pins = Pins {
+        project,
+        errors: Vec::new(),
+    };
+    let mut pinned = Pinned::default();
+    for (at, group) in program::groups(spec).iter().enumerate() {
+        let path = if spec.groups.is_empty() {
+            "spec".to_owned()
+        } else {
+            format!("spec.groups[{at}]")
+        };
+        let program = pins.program(tx, &path, &group.program).await?;
+        if program
+            .environment
+            .as_ref()
+            .is_some_and(|environment| environment.image.is_some())
+            && group.program.command.is_empty()
+        {
+            let message = "is needed with an image: the image's ENTRYPOINT is not read";
+            pins.error(format!("{path}.command"), message);
+        }
+        pinned.programs.insert(group.name.clone(), program);
+    }
+    pins.done(pinned)
+}
+
+/// Pins of an App's template.
+pub async fn app(tx: &mut Tx<'_>, project: &str, spec: &AppSpec) -> Result<Pinned, UseError> {
+    let mut pins = Pins {
+        project,
+        errors: Vec::new(),
+    };
+    let program = pins
+        .program(tx, "spec.template", &spec.template.program)
+        .await?;
+    let mut pinned = Pinned::default();
+    pinned.programs.insert(TEMPLATE.to_owned(), program);
+    pins.done(pinned)
+}
+
+struct Pins<'a> {
+    project: &'a str,
+    errors: Vec<FieldError>,
+}
+
+impl Pins<'_> {
+    fn error(&mut self, field: String, message: impl Into<String>) {
+        self.errors.push(FieldError {
+            field,
+            message: message.into(),
+            line: None,
+            column: None,
+        });
+    }
+
+    fn done(self, pinned: Pinned) -> Result<Pinned, UseError> {
+        if self.errors.is_empty() {
+            return Ok(pinned);
+        }
+        let first = &self.errors[0];
+        let detail = format!("`{}` {}", first.field, first.message);
+        Err(UseError::invalid(detail, self.errors))
+    }
+
+    async fn program(
+        &mut self,
+        tx: &mut Tx<'_>,
+        path: &str,
+        program: &ProgramSpec,
+    ) -> Result<PinnedProgram, UseError> {
+        let mut pinned = PinnedProgram::default();
+        if let Some(name) = &program.environment {
+            pinned.environment = self
+                .environment(tx, &format!("{path}.environment"), name)
+                .await?;
+        }
+        if let Some(code) = &program.code {
+            pinned.code = code.digest;
+            if code.dir.is_some() {
+                self.error(
+                    format!("{path}.code.dir"),
+                    "is uploaded by the command line, which then sends `digest`",
+                );
+            } else if code.git.is_some() {
+                self.error(
+                    format!("{path}.code.git"),
+                    "is not supported yet; upload a directory with `dir` instead",
+                );
+            }
+        }
+        let variables = program.env.iter().enumerate();
+        let in_env = variables.filter_map(|(at, variable)| {
+            Some((
+                format!("{path}.env[{at}].secret"),
+                variable.secret.as_ref()?,
+            ))
+        });
+        let mut named: Vec<(String, String, Option<String>)> = in_env
+            .map(|(path, secret)| (path, secret.name.clone(), Some(secret.key.clone())))
+            .collect();
+        let mounts = program.secrets.iter().enumerate();
+        named.extend(mounts.map(|(at, mount)| {
+            (
+                format!("{path}.secrets[{at}].name"),
+                mount.name.clone(),
+                None,
+            )
+        }));
+        for (path, name, key) in named {
+            if let Some(version) = self.secret(tx, &path, &name, key.as_deref()).await? {
+                pinned.secrets.insert(name, version);
+            }
+        }
+        for (at, input) in program.inputs.iter().enumerate() {
+            if let Some(digest) = self
+                .input(tx, &format!("{path}.inputs[{at}]"), input)
+                .await?
+            {
+                pinned.inputs.insert(input.name.clone(), digest);
+            }
+        }
+        Ok(pinned)
+    }
+
+    async fn environment(
+        &mut self,
+        tx: &mut Tx<'_>,
+        path: &str,
+        reference: &str,
+    ) -> Result<Option<PinnedEnvironment>, UseError> {
+        let (name, version) = split(reference);
+        let Some(object) = objects::get(tx, "Environment", self.project, name).await? else {
+            let message = self.missing(tx, "Environment", name).await?;
+            self.error(path.to_owned(), message);
+            return Ok(None);
+        };
+        let newest = object.status["version"]
+            .as_u64()
+            .and_then(|v| u32::try_from(v).ok())
+            .unwrap_or(1);
+        let version = match version {
+            None => newest,
+            Some(text) => match text.parse::<u32>() {
+                Ok(version) if (1..=newest).contains(&version) => version,
+                _ => {
+                    self.error(path.to_owned(), format!("names version `{text}`; environment `{name}` has versions 1 to {newest}"));
+                    return Ok(None);
+                }
+            },
+        };
+        let row = db::versions::get_environment(tx, object.uid, version).await?;
+        let spec = row.map_or_else(|| object.spec.clone(), |row| row.spec);
+        let spec: EnvironmentSpec = serde_json::from_value(spec).unwrap_or_default();
+        Ok(Some(PinnedEnvironment {
+            uid: object.uid,
+            name: name.to_owned(),
+            version,
+            image: spec.image,
+            env: spec.env,
+        }))
+    }
+
+    async fn secret(
+        &mut self,
+        tx: &mut Tx<'_>,
+        path: &str,
+        name: &str,
+        key: Option<&str>,
+    ) -> Result<Option<u32>, UseError> {
+        let Some(object) = objects::get(tx, "Secret", self.project, name).await? else {
+            let message = self.missing(tx, "Secret", name).await?;
+            self.error(path.to_owned(), message);
+            return Ok(None);
+        };
+        let keys = object.status["keys"].as_array();
+        let has = |key: &str| keys.is_some_and(|keys| keys.iter().any(|known| known == key));
+        if let Some(key) = key.filter(|key| !has(key)) {
+            self.error(
+                path.to_owned(),
+                format!("names entry `{key}`, which secret `{name}` does not have"),
+            );
+            return Ok(None);
+        }
+        Ok(object.status["version"]
+            .as_u64()
+            .and_then(|version| u32::try_from(version).ok()))
+    }
+
+    async fn input(
+        &mut self,
+        tx: &mut Tx<'_>,
+        path: &str,
+        input: &Input,
+    ) -> Result<Option<Digest>, UseError> {
+        if let Some(digest) = input.digest {
+            return Ok(Some(digest));
+        }
+        if let Some(model) = &input.model {
+            return self.model(tx, path, model).await;
+        }
+        let Some(from) = &input.job else {
+            return Ok(None);
+        };
+        let Some(object) = objects::get(tx, "Job", self.project, &from.name).await? else {
+            let message = self.missing(tx, "Job", &from.name).await?;
+            self.error(format!("{path}.job.name"), message);
+            return Ok(None);
+        };
+        let status: JobStatus = serde_json::from_value(object.status).unwrap_or_default();
+        if let Some(output) = status
+            .outputs
+            .iter()
+            .find(|output| output.name == from.output)
+        {
+            return Ok(Some(output.digest));
+        }
+        let message = if status.phase.is_over() {
+            let known: Vec<&str> = status
+                .outputs
+                .iter()
+                .map(|output| output.name.as_str())
+                .collect();
+            format!(
+                "names output `{}`; job `{}` left: {}",
+                from.output,
+                from.name,
+                known.join(", ")
+            )
+        } else {
+            format!(
+                "is not there yet: job `{}` is {}; wait for it with `moonshot wait`",
+                from.name,
+                status.phase.as_str()
+            )
+        };
+        self.error(format!("{path}.job.output"), message);
+        Ok(None)
+    }
+
+    async fn model(
+        &mut self,
+        tx: &mut Tx<'_>,
+        path: &str,
+        reference: &str,
+    ) -> Result<Option<Digest>, UseError> {
+        let (name, version) = split(reference);
+        let Some(model) = objects::get(tx, "Model", self.project, name).await? else {
+            let message = self.missing(tx, "Model", name).await?;
+            self.error(format!("{path}.model"), message);
+            return Ok(None);
+        };
+        let latest = model.status["latest"].as_u64().unwrap_or(0).to_string();
+        let version = version.unwrap_or(&latest);
+        let object = objects::get(
+            tx,
+            "ModelVersion",
+            self.project,
+            &format!("{name}-v{version}"),
+        )
+        .await?;
+        let digest = object.and_then(|object| {
+            object.spec["digest"]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+        });
+        if digest.is_none() {
+            self.error(
+                format!("{path}.model"),
+                format!("names version `{version}`; model `{name}` has versions 1 to {latest}"),
+            );
+        }
+        Ok(digest)
+    }
+
+    /// `names "x", which does not exist; did you mean "y"?`
+    async fn missing(&self, tx: &mut Tx<'_>, kind: &str, name: &str) -> Result<String, DbError> {
+        let names = objects::names(tx, kind, self.project).await?;
+        let nearest = api::nearest::nearest(name, names.iter().map(String::as_str));
+        let hint = nearest.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        Ok(format!(
+            "names {} `{name}`, which does not exist in project `{}`{hint}",
+            kind.to_lowercase(),
+            self.project
+        ))
+    }
+}
+
+/// `name@3` into its parts.
+fn split(reference: &str) -> (&str, Option<&str>) {
+    match reference.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (reference, None),
+    }
+}
+
+/// Every digest that pins name: somebody holds them from now on.
+pub fn digests(pinned: &Pinned) -> Vec<Digest> {
+    let of = |program: &PinnedProgram| {
+        program
+            .code
+            .into_iter()
+            .chain(program.inputs.values().copied())
+            .collect::<Vec<_>>()
+    };
+    pinned.programs.values().flat_map(of).collect()
+}

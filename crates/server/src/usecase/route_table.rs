@@ -1,0 +1,158 @@
+//! The gateway's table: which requests go to which ready replicas. Built from the Apps' specs and what their
+//! status says is ready; it holds hashes of tokens, never tokens.
+
+use crate::error::UseError;
+use crate::platform::Platform;
+use api::app::{AppSpec, AppStatus, RouteAuth};
+use db::objects::{self, Filter, Object};
+use db::{access, versions};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Apps read at once.
+const PAGE: u32 = 1_000;
+
+/// The table as it is now.
+pub async fn snapshot(platform: &Platform) -> Result<Value, UseError> {
+    let now = platform.clock.now();
+    let tokens: Vec<access::Token> = access::tokens(&platform.db)
+        .await?
+        .into_iter()
+        .filter(|token| token.expires_at.is_none_or(|at| at > now))
+        .collect();
+    let mut routes = Vec::new();
+    let mut after = None;
+    loop {
+        let filter = Filter {
+            after,
+            limit: PAGE,
+            ..Filter::default()
+        };
+        let (apps, has_more) = objects::list(&platform.db, "App", &filter).await?;
+        for app in &apps {
+            routes.extend(route(platform, app, &tokens).await?);
+        }
+        after = apps.last().map(|app| (app.created_at, app.uid));
+        if !has_more {
+            break;
+        }
+    }
+    Ok(json!({"version": 1, "routes": routes}))
+}
+
+async fn route(
+    platform: &Platform,
+    app: &Object,
+    tokens: &[access::Token],
+) -> Result<Option<Value>, UseError> {
+    let (Ok(spec), Ok(status)) = (
+        serde_json::from_value::<AppSpec>(app.spec.clone()),
+        serde_json::from_value::<AppStatus>(app.status.clone()),
+    ) else {
+        return Ok(None);
+    };
+    let route = spec.route.clone().unwrap_or_default();
+    let port = match &route.port {
+        Some(port) => port.clone(),
+        None => spec
+            .template
+            .program
+            .ports
+            .first()
+            .map_or_else(|| "http".to_owned(), |port| port.name.clone()),
+    };
+    let protocol = spec
+        .template
+        .program
+        .ports
+        .iter()
+        .find(|own| own.name == port)
+        .map_or("http", |port| &port.protocol);
+    let mut by_revision: BTreeMap<u32, Vec<Value>> = BTreeMap::new();
+    for instance in status.instances.iter().filter(|instance| instance.ready) {
+        let Some(address) = instance.addresses.get(&port) else {
+            continue;
+        };
+        let Some(number) = instance
+            .group
+            .strip_prefix('r')
+            .and_then(|number| number.parse().ok())
+        else {
+            continue;
+        };
+        let id = format!(
+            "{}/{}/{}/{}",
+            app.uid, instance.group, instance.index, instance.attempt
+        );
+        by_revision
+            .entry(number)
+            .or_default()
+            .push(json!({"id": id, "address": address, "weight": 1}));
+    }
+    let percents = percents(app, &spec, &by_revision);
+    let targets: Vec<Value> = by_revision
+        .into_iter()
+        .map(|(revision, endpoints)| {
+            let percent = percents.get(&revision).copied().unwrap_or(0);
+            json!({"revision": revision, "percent": percent, "endpoints": endpoints})
+        })
+        .collect();
+    let auth = match route.auth.unwrap_or_default() {
+        RouteAuth::Token => "token",
+        RouteAuth::None => "none",
+    };
+    let accepted: Vec<&str> = tokens
+        .iter()
+        .filter(|token| may_call(token, &app.project, &app.name))
+        .map(|token| token.hash.as_str())
+        .collect();
+    // Reading the Revisions keeps a deleted App out: it has none.
+    let exists = !versions::revisions(&platform.db, app.uid).await?.is_empty();
+    Ok(exists.then(|| {
+        json!({
+            "app": app.name,
+            "project": app.project,
+            "uid": app.uid,
+            "host": route.host,
+            "path": route.path.clone().unwrap_or_else(|| format!("/{}/{}", app.project, app.name)),
+            "stripPrefix": route.strip_prefix.unwrap_or(true),
+            "protocol": protocol,
+            "auth": auth,
+            "tokens": accepted,
+            "timeoutMs": route.timeout.map_or(60_000, base::Span::as_ms),
+            "targets": targets,
+        })
+    }))
+}
+
+/// Shares by Revision: as the spec says, else everything to all that is ready, in proportion.
+fn percents(app: &Object, spec: &AppSpec, ready: &BTreeMap<u32, Vec<Value>>) -> BTreeMap<u32, u32> {
+    let ignores = app.desired["ignoreTraffic"] == true;
+    if !spec.traffic.is_empty() && !ignores {
+        return spec
+            .traffic
+            .iter()
+            .map(|share| (share.revision, u32::from(share.percent)))
+            .collect();
+    }
+    // Weights, not percents: each ready replica takes the same share while Revisions follow each other.
+    ready
+        .iter()
+        .map(|(revision, endpoints)| {
+            (
+                *revision,
+                u32::try_from(endpoints.len()).unwrap_or(u32::MAX),
+            )
+        })
+        .collect()
+}
+
+fn may_call(token: &access::Token, project: &str, app: &str) -> bool {
+    let scope = |name: &str| token.scope[name].as_str();
+    let here = scope("project").is_none_or(|only| only == project);
+    match scope("role") {
+        Some("admin" | "editor") => here,
+        Some("route") => here && scope("app") == Some(app),
+        _ => false,
+    }
+}

@@ -1,0 +1,112 @@
+//! Why something waits, in one sentence: from the scheduler while it waits for capacity, else from its status.
+
+use super::read;
+use crate::auth::Actor;
+use crate::error::UseError;
+use crate::platform::Platform;
+use api::Kind;
+use api::answer::Why;
+use db::control;
+use sched::{Explanation, Standing, TaskId};
+
+/// Tasks of one owner that are asked about: an array's first ones tell for all.
+const TASKS_MAX: usize = 8;
+
+/// Why an object is as it is.
+pub async fn why(
+    platform: &Platform,
+    actor: &Actor,
+    kind: Kind,
+    project: &str,
+    name: &str,
+) -> Result<Why, UseError> {
+    let object = read::stored(platform, actor, kind, project, name).await?;
+    let status = |field: &str| object.status[field].as_str().unwrap_or_default().to_owned();
+    let told = Why {
+        sentence: sentence(&object.phase, &status("message"), name),
+        reason: status("reason"),
+        details: Vec::new(),
+    };
+    if object.finished_at.is_some() || !matches!(kind, Kind::Job | Kind::App) {
+        return Ok(told);
+    }
+    let tasks: Vec<TaskId> = control::waiting_tasks_of(&platform.db, object.uid)
+        .await?
+        .into_iter()
+        .take(TASKS_MAX)
+        .map(TaskId)
+        .collect();
+    if tasks.is_empty() {
+        return Ok(told);
+    }
+    let Some(sched) = platform.sched() else {
+        return Ok(Why {
+            details: vec!["another server leads; ask it for the scheduler's reasons".to_owned()],
+            ..told
+        });
+    };
+    let explanations = sched.explain(tasks).await;
+    Ok(explanations.iter().find_map(explained).unwrap_or(told))
+}
+
+fn sentence(phase: &str, message: &str, name: &str) -> String {
+    match (phase, message) {
+        ("", "") => format!("`{name}` has no state yet"),
+        (phase, "") => format!("it is {phase}"),
+        (_, message) => message.to_owned(),
+    }
+}
+
+fn explained(explanation: &Explanation) -> Option<Why> {
+    let position = match &explanation.standing {
+        Standing::Waiting { position } => *position,
+        Standing::Starting => {
+            return Some(Why {
+                sentence: "it is being started".to_owned(),
+                reason: "Starting".to_owned(),
+                details: Vec::new(),
+            });
+        }
+        Standing::Unknown | Standing::Running { .. } | Standing::Evicting { .. } => return None,
+    };
+    let (pool, first) = explanation.blockers.first()?;
+    let mut details: Vec<String> = explanation
+        .blockers
+        .iter()
+        .map(|(pool, blocker)| format!("pool `{pool}`: {blocker}"))
+        .collect();
+    details.push(format!("position {position} in its queue"));
+    if let Some(change) = &explanation.change {
+        details.push(format!("it would start now with: {change}"));
+    }
+    if let Some(at) = explanation.expected_start {
+        details.push(format!("expected to start about {at}"));
+    }
+    let sentence = if explanation.blockers.len() > 1 {
+        format!("in pool `{pool}`: {first}")
+    } else {
+        first.to_string()
+    };
+    Some(Why {
+        sentence,
+        reason: code(first).to_owned(),
+        details,
+    })
+}
+
+fn code(blocker: &sched::Blocker) -> &'static str {
+    use sched::Blocker;
+    match blocker {
+        Blocker::QueueMissing { .. } => "QueueMissing",
+        Blocker::NoNodes => "NoNodes",
+        Blocker::NeverFits { .. } => "NeverFits",
+        Blocker::Quota { .. } => "QuotaExhausted",
+        Blocker::Excluded { .. } => "NodesExcluded",
+        Blocker::Full { .. } => "CapacityFull",
+        Blocker::Topology { .. } => "Topology",
+        Blocker::Reserved { .. } => "Reserved",
+        Blocker::Behind { .. } => "Behind",
+        Blocker::WaitingForRelease { .. } => "WaitingForRelease",
+        Blocker::NotYetDecided => "NotYetDecided",
+    }
+}

@@ -1,0 +1,68 @@
+//! Stored objects as the API shows them.
+
+use api::{Kind, Metadata, Object as Wire};
+use db::events::Event;
+use db::objects::Object;
+use serde_json::{Value, json};
+
+/// An object as it is shown. Secret values are not in it: they are not in the row either.
+pub fn object(object: &Object) -> Wire {
+    let scoped = |text: &String| text.clone();
+    Wire {
+        api_version: api::meta::API_VERSION.to_owned(),
+        kind: object.kind.clone(),
+        metadata: Metadata {
+            name: object.name.clone(),
+            generate_name: None,
+            project: scoped(&object.project),
+            tenant: scoped(&object.tenant),
+            uid: Some(object.uid),
+            generation: Some(object.generation),
+            resource_version: Some(object.seq.0),
+            labels: object.labels.clone(),
+            annotations: object.annotations.clone(),
+            creator: Some(object.creator.clone()),
+            owner: Some(object.owner.clone()),
+            created_at: Some(object.created_at),
+            deleted_at: object.deleted_at,
+        },
+        spec: object.spec.clone(),
+        status: Some(object.status.clone())
+            .filter(|status| status.as_object().is_some_and(|map| !map.is_empty())),
+    }
+}
+
+/// An event as an object.
+pub fn event(event: &Event) -> Wire {
+    Wire {
+        api_version: api::meta::API_VERSION.to_owned(),
+        kind: Kind::Event.as_str().to_owned(),
+        metadata: Metadata {
+            name: event.uid.to_string(),
+            project: event.project.clone(),
+            tenant: event.tenant.clone(),
+            uid: Some(event.uid),
+            resource_version: Some(event.seq),
+            created_at: Some(event.first_at),
+            ..Metadata::default()
+        },
+        spec: json!({
+            "objectKind": event.object_kind,
+            "objectName": event.object_name,
+            "objectUid": event.object,
+            "type": event.kind,
+            "reason": event.reason,
+            "message": event.message,
+            "params": event.params,
+            "firstAt": event.first_at,
+            "lastAt": event.last_at,
+            "count": event.count,
+        }),
+        status: None,
+    }
+}
+
+/// An empty object instead of `null`.
+pub fn map_or_empty(value: Value) -> Value {
+    if value.is_object() { value } else { json!({}) }
+}
