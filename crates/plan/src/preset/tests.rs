@@ -192,6 +192,8 @@ fn mpi() {
             MOONSHOT_MPI_HOSTS=worker-0:1,worker-1:1
             OMPI_MCA_plm_rsh_agent=moonshot rsh
             OMPI_MCA_orte_keep_fqdn_hostnames=1
+            OMPI_ALLOW_RUN_AS_ROOT=1
+            OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
             PRTE_MCA_plm_ssh_agent=moonshot rsh
             HYDRA_LAUNCHER=rsh
             HYDRA_LAUNCHER_EXEC=moonshot-rsh
