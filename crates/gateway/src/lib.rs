@@ -1,1 +1,13 @@
-//! The data plane for Apps: routes, balancing, draining.
+//! The data plane for Apps: one listener, host and path routes to ready replicas, in a process of its own.
+//!
+//! [`table`] decides where a request goes and is pure; [`proxy`] carries it; [`feed`] keeps the table fresh from
+//! the server's stream of snapshots and keeps the last one on disk, so that a gateway that starts while the
+//! server is away serves at once. Start with `table`.
+//!
+//! What it does not do yet: TLS, Gateway API, scaling from zero.
+
+pub mod feed;
+pub mod proxy;
+pub mod table;
+
+pub use proxy::{Config, run};

@@ -1,0 +1,473 @@
+//! Carries requests: streams bodies both ways, upgrades (WebSocket), tries another replica when one cannot be
+//! connected to, and drains at the end.
+
+use crate::feed::{self, Source};
+use crate::table::Table;
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error as ClientError};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// A client that does not send its header in this time is cut off.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// To connect to a replica on the same machine or network.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Idle connections kept to each replica.
+const IDLE_MAX: usize = 64;
+/// At the end, requests in flight get this long.
+const DRAIN: Duration = Duration::from_secs(30);
+/// Where a route does not say.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Headers that concern one connection only (RFC 9110 §7.6.1).
+const HOP_BY_HOP: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+];
+
+type Body = BoxBody<Bytes, hyper::Error>;
+type Upstream = Client<HttpConnector, Once>;
+
+/// A request's body that can be offered to another replica as long as nobody began to read it.
+#[derive(Clone, Debug)]
+struct Once(Arc<Mutex<Begun>>);
+
+#[derive(Debug)]
+struct Begun {
+    body: Incoming,
+    begun: bool,
+}
+
+impl Once {
+    fn new(body: Incoming) -> Once {
+        Once(Arc::new(Mutex::new(Begun { body, begun: false })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Begun> {
+        // Only one side reads at a time; a panic there ends the request.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_begun(&self) -> bool {
+        self.lock().begun
+    }
+}
+
+impl http_body::Body for Once {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        ctx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let mut begun = self.lock();
+        begun.begun = true;
+        Pin::new(&mut begun.body).poll_frame(ctx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.lock().body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.lock().body.size_hint()
+    }
+}
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where the table comes from.
+    pub source: Source,
+}
+
+/// Why it could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The address is taken or not ours.
+    #[error(
+        "cannot listen on {0}: another program may use it; choose another with MOONSHOT_GATEWAY_LISTEN"
+    )]
+    Listen(SocketAddr, #[source] std::io::Error),
+}
+
+struct Shared {
+    table: watch::Receiver<Option<Arc<Table>>>,
+    http1: Upstream,
+    http2: Upstream,
+}
+
+/// Serves until `stop`, then drains.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), GatewayError> {
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|error| GatewayError::Listen(config.listen, error))?;
+    let (sender, table) = watch::channel(feed::kept(&config.source.file).map(Arc::new));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(feed::follow(config.source, sender, stop.clone()));
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector.set_nodelay(true);
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
+        .pool_max_idle_per_host(IDLE_MAX)
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(Duration::from_secs(30));
+    let http1 = builder.build(connector.clone());
+    let http2 = builder.http2_only(true).build(connector);
+    let shared = Arc::new(Shared {
+        table,
+        http1,
+        http2,
+    });
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(Duration::from_secs(20)));
+    let graceful = GracefulShutdown::new();
+    tracing::info!(listen = %config.listen, "gateway serves");
+    loop {
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, usually: others must end first.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            Some(_) = tasks.join_next() => continue,
+            () = stop.cancelled() => break,
+        };
+        // Small answers leave at once.
+        let _ = stream.set_nodelay(true);
+        let shared = Arc::clone(&shared);
+        let service = service_fn(move |request| {
+            let shared = Arc::clone(&shared);
+            async move { Ok::<_, Infallible>(handle(&shared, request, peer).await) }
+        });
+        let connection = server
+            .serve_connection_with_upgrades(TokioIo::new(stream), service)
+            .into_owned();
+        let connection = graceful.watch(connection);
+        tasks.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended badly");
+            }
+        });
+    }
+    drop(listener);
+    let drained = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
+    if drained.is_err() {
+        tracing::warn!(
+            "requests in flight were cut off after {} s",
+            DRAIN.as_secs()
+        );
+    }
+    tasks.shutdown().await;
+    Ok(())
+}
+
+async fn handle(shared: &Shared, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    let path = request.uri().path();
+    let table = shared.table.borrow().clone();
+    if path == "/-/ready" {
+        let ready = table.is_some();
+        return plain(
+            if ready {
+                StatusCode::OK
+            } else {
+                StatusCode::SERVICE_UNAVAILABLE
+            },
+            "gateway\n",
+        );
+    }
+    let Some(table) = table else {
+        return problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "the gateway has no routes yet; try again in a moment",
+        );
+    };
+    let host = request
+        .uri()
+        .host()
+        .or_else(|| {
+            request
+                .headers()
+                .get(header::HOST)
+                .and_then(|value| value.to_str().ok())
+        })
+        .unwrap_or_default()
+        .to_owned();
+    let Some(route) = table.find(&host, path) else {
+        let detail = format!(
+            "no App is reached by host `{host}` and path `{path}`; `moonshot get apps` shows their URLs"
+        );
+        return problem(StatusCode::NOT_FOUND, "not_found", &detail);
+    };
+    if !route.accepts(token(request.headers()).as_deref()) {
+        let detail = format!(
+            "App `{}` needs a token: send `Authorization: Bearer <token>`; `moonshot token create --route {}` makes one",
+            route.spec.app, route.spec.app
+        );
+        return problem(StatusCode::UNAUTHORIZED, "unauthenticated", &detail);
+    }
+    let endpoints = route.endpoints();
+    if endpoints.is_empty() {
+        let detail = format!(
+            "App `{}` has no ready replica; `moonshot why app/{}` says why",
+            route.spec.app, route.spec.app
+        );
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &detail);
+    }
+    let path_and_query = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |both| both.as_str());
+    let inner = route.inner_path(path_and_query);
+    let timeout = if route.spec.timeout_ms == 0 {
+        TIMEOUT
+    } else {
+        Duration::from_millis(route.spec.timeout_ms)
+    };
+    let client = if route.spec.protocol == "h2c" {
+        &shared.http2
+    } else {
+        &shared.http1
+    };
+    let is_h2c = route.spec.protocol == "h2c";
+    let work = forward(client, request, &endpoints, &inner, peer, &host, is_h2c);
+    match tokio::time::timeout(timeout, work).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(detail)) => problem(StatusCode::BAD_GATEWAY, "unavailable", &detail),
+        Err(_) => {
+            let detail = format!(
+                "App `{}` did not answer in {} s",
+                route.spec.app,
+                timeout.as_secs()
+            );
+            problem(StatusCode::GATEWAY_TIMEOUT, "timeout", &detail)
+        }
+    }
+}
+
+/// Sends the request to the first endpoint that can be connected to. Only a failure to connect is tried elsewhere:
+/// then nothing of the request was sent.
+async fn forward(
+    client: &Upstream,
+    mut request: Request<Incoming>,
+    endpoints: &[&str],
+    path: &str,
+    peer: SocketAddr,
+    host: &str,
+    is_h2c: bool,
+) -> Result<Response<Body>, String> {
+    let upgrade = upgrade_of(request.headers());
+    let client_upgrade = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+    let (mut parts, body) = request.into_parts();
+    strip(&mut parts.headers);
+    if let Some(protocol) = &upgrade {
+        parts
+            .headers
+            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(header::UPGRADE, protocol.clone());
+    }
+    parts.headers.remove(header::AUTHORIZATION);
+    parts.headers.remove("x-moonshot-token");
+    forwarded(&mut parts.headers, peer, host);
+    parts.version = if is_h2c {
+        Version::HTTP_2
+    } else {
+        Version::HTTP_11
+    };
+    let body = Once::new(body);
+    let mut last = String::new();
+    for endpoint in endpoints {
+        let uri = Uri::builder()
+            .scheme("http")
+            .authority(*endpoint)
+            .path_and_query(path)
+            .build();
+        parts.uri = uri.map_err(|error| format!("the path cannot be sent: {error}"))?;
+        let request = Request::from_parts(parts.clone(), body.clone());
+        match client.request(request).await {
+            Ok(response) => return Ok(answer(response, client_upgrade)),
+            Err(error) => {
+                last = describe(endpoint, &error);
+                if !error.is_connect() || body.has_begun() {
+                    return Err(last);
+                }
+            }
+        }
+    }
+    Err(format!(
+        "no replica could be connected to; the last: {last}"
+    ))
+}
+
+fn describe(endpoint: &str, error: &ClientError) -> String {
+    let mut text = format!("replica {endpoint} broke off: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+fn answer(
+    mut response: Response<Incoming>,
+    client: Option<hyper::upgrade::OnUpgrade>,
+) -> Response<Body> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(client) = client
+    {
+        let upstream = hyper::upgrade::on(&mut response);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a tunnel lives as long as its two connections, which end it"
+        )]
+        tokio::spawn(async move {
+            let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else {
+                return;
+            };
+            let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+            // Whichever side ends, the other is told.
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
+        });
+        return response.map(|body| body.boxed());
+    }
+    let (mut parts, body) = response.into_parts();
+    strip(&mut parts.headers);
+    parts.version = Version::default();
+    Response::from_parts(parts, body.boxed())
+}
+
+/// Takes off what concerns one connection, and what `Connection` names.
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    let wants_trailers = headers
+        .get(header::TE)
+        .is_some_and(|value| value == "trailers");
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    if wants_trailers {
+        // gRPC asks for trailers this way; it is the one value that may pass.
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
+    let connection = headers.get(header::CONNECTION)?.to_str().ok()?;
+    let asks = connection
+        .split(',')
+        .any(|word| word.trim().eq_ignore_ascii_case("upgrade"));
+    asks.then(|| headers.get(header::UPGRADE).cloned())
+        .flatten()
+}
+
+/// Tells the program who asked, and how.
+fn forwarded(headers: &mut HeaderMap, peer: SocketAddr, host: &str) {
+    let from = headers
+        .get("x-forwarded-for")
+        .and_then(|value| value.to_str().ok());
+    let chain = from.map_or_else(
+        || peer.ip().to_string(),
+        |before| format!("{before}, {}", peer.ip()),
+    );
+    let values = [
+        ("x-forwarded-for", chain),
+        ("x-forwarded-host", host.to_owned()),
+        ("x-forwarded-proto", "http".to_owned()),
+    ];
+    for (name, value) in values {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+fn token(headers: &HeaderMap) -> Option<String> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = text("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    bearer
+        .or_else(|| text("x-moonshot-token"))
+        .map(|token| token.trim().to_owned())
+}
+
+fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed()
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(full(text));
+    *response.status_mut() = status;
+    response
+}
+
+fn problem(status: StatusCode, code: &str, detail: &str) -> Response<Body> {
+    let value = serde_json::json!({
+        "type": format!("about:blank#{code}"),
+        "title": status.canonical_reason().unwrap_or_default(),
+        "status": status.as_u16(),
+        "detail": detail,
+        "code": code,
+    });
+    let mut response = Response::new(full(value.to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}

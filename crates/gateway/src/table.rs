@@ -1,0 +1,375 @@
+//! Where a request goes: the most specific host, then the longest path prefix, then a Revision by its share, then
+//! the next endpoint.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// One state of the table, as the server sends it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// The format; this program knows 1.
+    pub version: u32,
+    /// All routes.
+    pub routes: Vec<RouteSpec>,
+}
+
+/// One App's route.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RouteSpec {
+    /// The App.
+    pub app: String,
+    /// Its project.
+    pub project: String,
+    /// A host, `*.suffix`, or every host.
+    pub host: Option<String>,
+    /// A path prefix, whole segments.
+    pub path: String,
+    /// Whether the prefix is taken off.
+    pub strip_prefix: bool,
+    /// `http` or `h2c`.
+    pub protocol: String,
+    /// `token` or `none`.
+    pub auth: String,
+    /// SHA-256 of the tokens that may call.
+    pub tokens: Vec<String>,
+    /// The longest a request may wait for its answer to begin.
+    pub timeout_ms: u64,
+    /// Revisions with ready endpoints.
+    pub targets: Vec<TargetSpec>,
+}
+
+/// One Revision.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TargetSpec {
+    /// Its number.
+    pub revision: u32,
+    /// Its share, against the other targets'.
+    pub percent: u32,
+    /// Its ready replicas.
+    pub endpoints: Vec<EndpointSpec>,
+}
+
+/// One ready replica.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointSpec {
+    /// Its identity.
+    pub id: String,
+    /// `ip:port`.
+    pub address: String,
+    /// Its share within the Revision.
+    pub weight: u32,
+}
+
+/// A snapshot made ready for look-ups.
+#[derive(Debug, Default)]
+pub struct Table {
+    routes: Vec<Route>,
+}
+
+/// One route with its turn counters.
+#[derive(Debug)]
+pub struct Route {
+    /// As the server sent it.
+    pub spec: RouteSpec,
+    /// Addresses in turn: each Revision as often as its share says, its endpoints one after the other.
+    turns: Vec<String>,
+    next: AtomicUsize,
+}
+
+/// Turns of one round, at most.
+const TURNS_MAX: u32 = 1_000;
+
+impl Table {
+    /// From a snapshot. Counters of routes that were there before go on.
+    pub fn new(snapshot: Snapshot, before: Option<&Table>) -> Table {
+        let counters: HashMap<(&str, &str), usize> = before
+            .iter()
+            .flat_map(|table| &table.routes)
+            .map(|route| {
+                (
+                    (route.spec.project.as_str(), route.spec.app.as_str()),
+                    route.next.load(Ordering::Relaxed),
+                )
+            })
+            .collect();
+        let mut routes: Vec<Route> = snapshot
+            .routes
+            .into_iter()
+            .map(|spec| {
+                let next = counters
+                    .get(&(spec.project.as_str(), spec.app.as_str()))
+                    .copied()
+                    .unwrap_or(0);
+                Route {
+                    turns: turns(&spec.targets),
+                    next: AtomicUsize::new(next),
+                    spec,
+                }
+            })
+            .collect();
+        // The first match is the best one: exact hosts, then the longest suffix, then any; longest path first.
+        routes.sort_by_key(|route| {
+            let host = match route.spec.host.as_deref() {
+                Some(host) if host.starts_with('*') => (1, usize::MAX - host.len()),
+                Some(_) => (0, 0),
+                None => (2, 0),
+            };
+            (
+                host,
+                usize::MAX - route.spec.path.trim_end_matches('/').len(),
+            )
+        });
+        Table { routes }
+    }
+
+    /// The route of a request.
+    pub fn find(&self, host: &str, path: &str) -> Option<&Route> {
+        let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        self.routes
+            .iter()
+            .find(|route| route.has_host(host) && route.has_path(path))
+    }
+
+    /// How many routes there are.
+    pub fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Whether there is no route.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+}
+
+impl Route {
+    fn has_host(&self, host: &str) -> bool {
+        match self.spec.host.as_deref() {
+            None => true,
+            Some(own) => match own.strip_prefix('*') {
+                Some(suffix) => {
+                    host.len() > suffix.len() && host.to_ascii_lowercase().ends_with(suffix)
+                }
+                None => host.eq_ignore_ascii_case(own),
+            },
+        }
+    }
+
+    fn has_path(&self, path: &str) -> bool {
+        let prefix = self.spec.path.trim_end_matches('/');
+        path.strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// The path that the program sees.
+    pub fn inner_path(&self, path_and_query: &str) -> String {
+        if !self.spec.strip_prefix {
+            return path_and_query.to_owned();
+        }
+        let prefix = self.spec.path.trim_end_matches('/');
+        let rest = path_and_query
+            .strip_prefix(prefix)
+            .unwrap_or(path_and_query);
+        if rest.starts_with('/') {
+            rest.to_owned()
+        } else {
+            format!("/{rest}")
+        }
+    }
+
+    /// Endpoints to try, the next in turn first; each once.
+    pub fn endpoints(&self) -> Vec<&str> {
+        let n = self.turns.len();
+        if n == 0 {
+            return Vec::new();
+        }
+        let start = self.next.fetch_add(1, Ordering::Relaxed) % n;
+        let mut order: Vec<&str> = Vec::new();
+        for at in 0..n {
+            let address = self.turns[(start + at) % n].as_str();
+            if !order.contains(&address) {
+                order.push(address);
+            }
+        }
+        order
+    }
+
+    /// Whether a token may call. Hashes are compared whole, whatever matches first.
+    pub fn accepts(&self, token: Option<&str>) -> bool {
+        if self.spec.auth == "none" {
+            return true;
+        }
+        let Some(token) = token else { return false };
+        let hash: String = Sha256::digest(token.as_bytes())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        self.spec.tokens.iter().fold(false, |found, own| {
+            found | equal(own.as_bytes(), hash.as_bytes())
+        })
+    }
+}
+
+/// Compares in the same time wherever they differ.
+fn equal(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+}
+
+/// One round: smooth weighted round robin over Revisions (each time the one furthest behind its share), their
+/// endpoints in turn.
+fn turns(targets: &[TargetSpec]) -> Vec<String> {
+    let usable: Vec<&TargetSpec> = targets
+        .iter()
+        .filter(|target| target.percent > 0 && !target.endpoints.is_empty())
+        .collect();
+    let total: u32 = usable.iter().map(|target| target.percent).sum();
+    if total == 0 {
+        return Vec::new();
+    }
+    let divisor = usable
+        .iter()
+        .map(|target| target.percent)
+        .fold(0, gcd)
+        .max(1);
+    // Long enough that each endpoint has the same number of turns within its Revision.
+    let widest = usable
+        .iter()
+        .map(|target| target.endpoints.len())
+        .max()
+        .unwrap_or(1);
+    let round = (total / divisor)
+        .saturating_mul(u32::try_from(widest).unwrap_or(1))
+        .min(TURNS_MAX);
+    let mut behind = vec![0_i64; usable.len()];
+    let mut used = vec![0_usize; usable.len()];
+    let mut turns = Vec::with_capacity(round as usize);
+    for _ in 0..round {
+        for (behind, target) in behind.iter_mut().zip(&usable) {
+            *behind += i64::from(target.percent);
+        }
+        let at = (0..usable.len())
+            .max_by_key(|at| (behind[*at], usize::MAX - at))
+            .unwrap_or(0);
+        behind[at] -= i64::from(total);
+        let endpoints = &usable[at].endpoints;
+        turns.push(endpoints[used[at] % endpoints.len()].address.clone());
+        used[at] += 1;
+    }
+    turns
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(host: Option<&str>, path: &str, targets: &[(u32, &[&str])]) -> RouteSpec {
+        let endpoint = |address: &&str| EndpointSpec {
+            id: (*address).to_owned(),
+            address: (*address).to_owned(),
+            weight: 1,
+        };
+        let target = |(percent, addresses): &(u32, &[&str])| TargetSpec {
+            revision: 1,
+            percent: *percent,
+            endpoints: addresses.iter().map(endpoint).collect(),
+        };
+        RouteSpec {
+            app: path.to_owned(),
+            host: host.map(str::to_owned),
+            path: path.to_owned(),
+            strip_prefix: true,
+            auth: "none".to_owned(),
+            targets: targets.iter().map(target).collect(),
+            ..RouteSpec::default()
+        }
+    }
+
+    fn table(routes: Vec<RouteSpec>) -> Table {
+        Table::new(Snapshot { version: 1, routes }, None)
+    }
+
+    #[test]
+    fn the_most_specific_route_wins() {
+        let table = table(vec![
+            route(None, "/", &[]),
+            route(None, "/a", &[]),
+            route(None, "/a/b", &[]),
+            route(Some("*.example.org"), "/", &[]),
+            route(Some("x.example.org"), "/a", &[]),
+        ]);
+        let found = |host: &str, path: &str| {
+            table.find(host, path).map(|route| {
+                (
+                    route.spec.host.clone().unwrap_or_default(),
+                    route.spec.path.clone(),
+                )
+            })
+        };
+        let expect = |host: &str, path: &str| Some((host.to_owned(), path.to_owned()));
+        assert_eq!(found("h:80", "/a/b/c"), expect("", "/a/b"));
+        assert_eq!(found("h", "/ab"), expect("", "/"));
+        assert_eq!(found("h", "/a"), expect("", "/a"));
+        assert_eq!(
+            found("x.example.org:7080", "/a/1"),
+            expect("x.example.org", "/a")
+        );
+        assert_eq!(found("x.example.org", "/b"), expect("*.example.org", "/"));
+        assert_eq!(found("example.org", "/b"), expect("", "/"));
+    }
+
+    #[test]
+    fn shares_are_kept_exactly_and_evenly() {
+        let table = table(vec![route(None, "/", &[(90, &["a", "b"]), (10, &["c"])])]);
+        let route = table.find("h", "/").unwrap();
+        let mut counts = HashMap::new();
+        for _ in 0..1_000 {
+            *counts.entry(route.endpoints()[0].to_owned()).or_insert(0) += 1;
+        }
+        assert_eq!(counts["c"], 100);
+        assert_eq!((counts["a"], counts["b"]), (450, 450));
+        let all = route.endpoints();
+        assert_eq!(all.len(), 3, "the others are there to be tried");
+    }
+
+    #[test]
+    fn prefixes_are_taken_off_by_segment() {
+        let table = table(vec![route(None, "/p/app", &[])]);
+        let route = table.find("h", "/p/app/x").unwrap();
+        assert_eq!(route.inner_path("/p/app/x?q=1"), "/x?q=1");
+        assert_eq!(route.inner_path("/p/app"), "/");
+        assert_eq!(route.inner_path("/p/app?q=1"), "/?q=1");
+        assert!(table.find("h", "/p/application").is_none());
+    }
+
+    #[test]
+    fn only_known_tokens_may_call() {
+        let hash = Sha256::digest(b"secret")
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let spec = RouteSpec {
+            auth: "token".to_owned(),
+            tokens: vec![hash],
+            ..route(None, "/", &[])
+        };
+        let table = table(vec![spec]);
+        let route = table.find("h", "/").unwrap();
+        assert!(route.accepts(Some("secret")));
+        assert!(!route.accepts(Some("wrong")) && !route.accepts(None));
+    }
+
+    #[test]
+    fn without_ready_endpoints_there_is_nobody_to_ask() {
+        let table = table(vec![route(None, "/", &[(100, &[]), (0, &["a"])])]);
+        assert!(table.find("h", "/").unwrap().endpoints().is_empty());
+    }
+}
