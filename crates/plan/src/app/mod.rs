@@ -10,7 +10,7 @@
 //!                Submit ◄── backing off ◄──┴── ReplaceSeat (its node or process was lost)
 //! ```
 //! Rules, in short:
-//! - Seats are added and taken by ready counts, within surge and unavailable ([`rollout`]).
+//! - Seats are added and taken by ready counts, within surge and unavailable (`rollout`).
 //! - A seat that lost its place is placed again under the same index, first in its queue. One that the
 //!   scheduler evicts is drained and goes; the count then asks for a new one, which queues.
 //! - The target is promoted once all its replicas were ready at once while it takes all traffic. If it
@@ -18,7 +18,7 @@
 //!   stays, degraded, and goes on trying. Time in which replicas wait for capacity counts.
 //! - A drained seat is out of the feed first, then waits `drain`, then is asked to stop.
 //!
-//! Read [`input`], then [`output`], then [`decide`].
+//! Read `input`, then `output`, then `decide`.
 
 mod input;
 mod output;

@@ -1,6 +1,6 @@
 //! Turns seats into what an engine is asked to hold.
 
-use super::decide::Draft;
+use super::draft::Draft;
 use super::input::{JobInput, Restart, UnitKey};
 use super::output::JobAction;
 use super::view::{Member, UnitView};

@@ -22,13 +22,18 @@
 //! - Failures are charged by cause ([`RetrySpec`]); what is nobody's fault is bounded by [`FAULTS_MAX`].
 //! - A success that is decided stands, whatever is asked afterwards.
 //!
-//! Read [`input`], then [`output`], then [`decide`]; [`judge`] and [`retry`] hold the judgements.
+//! Read `input`, then `output`, then `decide` with `gang`, `elastic` and `array`; `judge` and
+//! `retry` hold the judgements.
 
 mod input;
 mod output;
 
+mod array;
 mod decide;
+mod draft;
+mod elastic;
 mod ensure;
+mod gang;
 mod judge;
 mod retry;
 mod status;

@@ -1,6 +1,6 @@
 //! What a Job's status says.
 
-use super::decide::Draft;
+use super::draft::Draft;
 use super::input::{Finished, JobInput, JobPhase, Restart, UnitOutcome, UnitStage};
 use super::judge::Goal;
 use super::output::{FAILURES_SHOWN_MAX, JobAction, JobStatusPlan, UnitCounts, UnitFailure};
