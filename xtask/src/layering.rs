@@ -29,7 +29,8 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "moonshot",
         &[
-            "api", "base", "client", "gateway", "local", "server", "sim", "store",
+            "api", "base", "client", "db", "engine", "gateway", "local", "logs", "server", "sim",
+            "store",
         ],
     ),
     ("testkit", &["base"]),

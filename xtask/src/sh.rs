@@ -33,15 +33,6 @@ pub(crate) fn root() -> PathBuf {
         .to_owned()
 }
 
-/// Downloads and built tools that may be reused, never in the tree.
-pub(crate) fn cache() -> PathBuf {
-    if let Some(path) = std::env::var_os("MOONSHOT_CACHE") {
-        return path.into();
-    }
-    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
-    home.join(".cache/moonshot")
-}
-
 /// Prints a line.
 pub(crate) fn say(line: &str) {
     println!("{line}");

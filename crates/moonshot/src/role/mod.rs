@@ -2,6 +2,10 @@
 //! start and stop both on this machine.
 
 pub(crate) mod down;
+pub(crate) mod engine;
 pub(crate) mod files;
+pub(crate) mod gateway;
 pub(crate) mod quickstart;
+pub(crate) mod server;
+pub(crate) mod settings;
 pub(crate) mod up;
