@@ -83,6 +83,17 @@ fn progress(input: &AppInput, seats: &Seats<'_>, now: Time) -> Progress {
     }
 }
 
+/// When the Revision last got a seat, which is progress too: after a change of the counts the clock
+/// begins anew. A seat that is only given again after a loss does not count.
+fn last_seat(seats: &Seats<'_>, revision: u32) -> Option<Time> {
+    let first_time = |seat: &&Seat<'_>| seat.revision == revision && seat.state.losses == 0;
+    let since = |seat: &Seat<'_>| match seat.state.stage {
+        SeatStage::Waiting { since } | SeatStage::Placed { since, .. } => Some(since),
+        SeatStage::BackingOff { .. } => None,
+    };
+    seats.active().filter(first_time).filter_map(since).max()
+}
+
 struct Draft<'a> {
     input: &'a AppInput,
     now: Time,
@@ -343,12 +354,20 @@ impl Draft<'_> {
         let Some(count) = wanted.get(&input.target) else {
             return false;
         };
+        // A canary that was whole once is kept; what it takes after that is its owner's to judge.
+        let was_whole = wanted.len() > 1 && progress.ready_max >= *count;
         let rolling = input.stable != Some(input.target)
-            && progress.ready_max < *count
+            && !was_whole
             && !input.paused
             && input.revisions.contains_key(&input.target)
             && seats.n_ready(input.target) < *count;
-        let deadline = progress.at + input.rollout.progress_deadline;
+        let moving =
+            !to_add(input, seats, wanted).is_empty() || !to_remove(input, seats, wanted).is_empty();
+        if rolling && moving {
+            return false;
+        }
+        let last = last_seat(seats, input.target).map_or(progress.at, |at| at.max(progress.at));
+        let deadline = last + input.rollout.progress_deadline;
         if rolling && self.now < deadline {
             self.wake_at(deadline);
         }

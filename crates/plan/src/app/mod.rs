@@ -14,7 +14,7 @@
 //! - A seat that lost its place is placed again under the same index, first in its queue. One that the
 //!   scheduler evicts is drained and goes; the count then asks for a new one, which queues.
 //! - The target is promoted once all its replicas were ready at once while it takes all traffic. If it
-//!   makes no progress for the deadline, it is rolled back to the last promoted Revision; without one it
+//!   makes no progress (one more ready than ever, or a new seat) for the deadline, it is rolled back to the last promoted Revision; without one it
 //!   stays, degraded, and goes on trying. Time in which replicas wait for capacity counts.
 //! - A drained seat is out of the feed first, then waits `drain`, then is asked to stop.
 //!

@@ -86,7 +86,6 @@ fn the_first_revision_starts() {
         add r1/1 attempt 1
         status Progressing RollingOut: 0 of 2 replicas of r1 are ready
           r1 0 of 2 ready
-        wake 1970-01-01T00:10:00.000Z
         --
         status Progressing RollingOut: 0 of 2 replicas of r1 are ready
           r1 0 of 2 ready, 2 waiting
@@ -135,7 +134,6 @@ fn a_new_revision_takes_over_one_by_one() {
         status Progressing RollingOut: 0 of 2 replicas of r2 are ready
           r1 2 of 0 ready
           r2 0 of 2 ready
-        wake 1970-01-01T00:10:00.000Z
         --
         status Progressing RollingOut: 0 of 2 replicas of r2 are ready
           r1 2 of 0 ready
@@ -159,7 +157,6 @@ fn a_new_revision_takes_over_one_by_one() {
         status Progressing RollingOut: 1 of 2 replicas of r2 are ready
           r1 2 of 0 ready
           r2 1 of 2 ready
-        wake 1970-01-01T00:10:00.000Z
         --
         add r2/1 attempt 2
         status Progressing RollingOut: 1 of 2 replicas of r2 are ready
@@ -202,12 +199,12 @@ fn a_new_revision_takes_over_one_by_one() {
         status Progressing RollingOut: 1 of 2 replicas of r2 are ready
           r1 1 of 0 ready
           r2 1 of 2 ready, 1 starting
-        wake 1970-01-01T00:10:00.000Z
+        wake 1970-01-01T00:10:02.000Z
         --
         status Progressing RollingOut: 1 of 2 replicas of r2 are ready
           r1 1 of 0 ready
           r2 1 of 2 ready, 1 starting
-        wake 1970-01-01T00:10:00.000Z
+        wake 1970-01-01T00:10:02.000Z
         == programs get ready, fail or stop
         promote r2
         drain r1/0/1
@@ -258,7 +255,6 @@ fn a_revision_that_fails_is_rolled_back() {
         status Progressing RollingOut: 0 of 2 replicas of r2 are ready
           r1 2 of 0 ready
           r2 0 of 2 ready
-        wake 1970-01-01T00:10:00.000Z
         --
         status Progressing RollingOut: 0 of 2 replicas of r2 are ready
           r1 2 of 0 ready
@@ -566,7 +562,6 @@ fn a_canary_keeps_both() {
         status Progressing RollingOut: 0 of 1 replicas of r2 are ready
           r1 4 of 3 ready
           r2 0 of 1 ready
-        wake 1970-01-01T00:10:00.000Z
         --
         status Progressing RollingOut: 0 of 1 replicas of r2 are ready
           r1 4 of 3 ready
@@ -636,4 +631,19 @@ fn a_paused_rollout_stands_still() {
           r1 2 of 0 ready
           r2 0 of 2 ready
     "#]]);
+}
+
+#[test]
+fn an_old_canary_that_gets_all_traffic_is_given_time() {
+    let mut world = World::new(4, 0, 1);
+    world.run_to_rest();
+    world.revise(2);
+    let share = |revision, percent| Traffic { revision, percent };
+    world.input.traffic = vec![share(1, 90), share(2, 10)];
+    world.run_to_rest();
+    world.now = world.now + Span::from_secs(86_400);
+    world.input.traffic.clear();
+    let plan = world.run_to_rest();
+    assert_eq!(plan.status.phase, AppPhase::Ready, "{plan}");
+    assert_eq!((world.input.target, world.input.stable), (2, Some(2)));
 }
