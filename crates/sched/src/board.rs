@@ -145,7 +145,9 @@ impl Board {
             self.seen = 0;
             self.scores.clear();
             self.memo.clear();
-            self.memo.resize(MEMO, (0, 0));
+            if pool.largest.0[GPU] > 0 {
+                self.memo.resize(MEMO, (0, 0));
+            }
             self.rooms.clear();
             self.room = 0;
             self.stale.clear();
@@ -305,7 +307,8 @@ impl Board {
         let liked = u64::from(!view.cluster.disliked(node, class));
         let keeps_off = u64::from(wants_gpu || !gpu_node);
         let preference = 15 - preference(&self.ask, node, view.cluster).min(15) as u64;
-        let loss = if view.weighing.fragmentation && gpu_node && !devices.is_empty() {
+        let weighed = view.weighing.fragmentation && !self.memo.is_empty();
+        let loss = if weighed && gpu_node && !devices.is_empty() {
             let state = view.typical.state(node, view.cluster);
             let slot = (state as usize) % MEMO;
             if self.memo[slot].0 != state {

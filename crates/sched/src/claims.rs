@@ -21,8 +21,10 @@ pub(crate) struct Claimant {
     pub(crate) queue: QueueIdx,
     pub(crate) priority: i32,
     pub(crate) pool: PoolIdx,
-    /// What all of its members that must start ask for.
+    /// What all members that must start ask for.
     pub(crate) ask: Amount,
+    /// How many tasks like it claim together.
+    pub(crate) gangs: u32,
 }
 
 impl Claimant {

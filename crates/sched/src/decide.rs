@@ -18,6 +18,9 @@ use base::Time;
 /// Shares are counted in parts of this.
 pub(crate) const SHARE_ONE: i64 = 1 << 30;
 
+/// The most identical tasks that claim room in one search.
+const CLAIMS_MAX: usize = 256;
+
 /// What one call of [`Sched::decide`] may still do.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -248,8 +251,11 @@ impl Sched {
                         refusal,
                         Refusal::Full | Refusal::Topology | Refusal::Reserved
                     );
-                    if full && self.make_room(idx, *pool, now, decisions) {
-                        return;
+                    if full {
+                        let run = self.claiming_run(idx, row, &parts);
+                        if self.make_room(&run, *pool, now, decisions) {
+                            return;
+                        }
                     }
                 }
                 for (pool, refusal) in refused.pools {
@@ -270,6 +276,25 @@ impl Sched {
                 self.waiting.park(row, &pools);
             }
         }
+    }
+
+    /// The tasks that may claim room together: alike, next in line, and free to sit anywhere.
+    fn claiming_run(
+        &self,
+        idx: TaskIdx,
+        row: RowIdx,
+        parts: &[(ClassIdx, u32, u32)],
+    ) -> Vec<TaskIdx> {
+        let class = self.classes.class(parts[0].0);
+        let alone = parts.len() > 1
+            || class.topology.is_some()
+            || class.has_affinity()
+            || class.spec.per_node_max > 0
+            || self.tasks.get(idx).readmit;
+        if alone {
+            return vec![idx];
+        }
+        self.waiting.run_of(row, CLAIMS_MAX)
     }
 
     /// Gives elastic tasks more seats of what nobody who waits could use.

@@ -234,6 +234,14 @@ impl Gpus {
 
 impl PoolKinds {
     fn learn(&mut self) {
+        if self
+            .counts
+            .keys()
+            .all(|kind| kind.gpus == 0 && kind.part == 0)
+        {
+            // Without GPUs there is nothing to fragment, and no score to make again.
+            return;
+        }
         let mut kinds: Vec<(&Kind, u64)> = self.counts.iter().map(|(k, n)| (k, *n)).collect();
         kinds.sort_by(|(a, na), (b, nb)| {
             let key = |kind: &Kind| (kind.gpus, kind.part, kind.cpu, kind.models.clone());

@@ -12,7 +12,7 @@ use crate::config::Backfill;
 use crate::decision::{Decision, DecisionKind, EvictReason};
 use crate::event::TaskId;
 use crate::place::{Kept, Refusal, Seat};
-use crate::room::Leavers;
+use crate::room::{Leavers, Room};
 use crate::sched::{Pending, Sched};
 use crate::task::{Evicting, Stage, TaskIdx};
 use base::{Span, Time};
@@ -126,7 +126,7 @@ impl Sched {
         ) {
             return;
         }
-        let claimant = self.claimant(idx, pool);
+        let claimant = self.claimant(idx, pool, 1);
         let Some(room) = self.find_room(&claimant, Leavers::Everybody, now) else {
             self.reservations.remove(&pool);
             return;
@@ -161,20 +161,73 @@ impl Sched {
 
     // ---- nominations ----
 
-    /// Stops others for a gang that was refused, where it has the right to.
+    /// Stops others for a gang that was refused, where it has the right to. Identical gangs that are
+    /// next in line are served in one search: `run` are the tasks, the refused one first.
     pub(crate) fn make_room(
         &mut self,
-        idx: TaskIdx,
+        run: &[TaskIdx],
         pool: PoolIdx,
         now: Time,
         decisions: &mut Vec<Decision>,
     ) -> bool {
-        let claimant = self.claimant(idx, pool);
-        let Some(room) = self.find_room(&claimant, Leavers::Victims, now) else {
+        let mut count = run.len();
+        while count > 0 {
+            let run = &run[..count];
+            let claimant = self.claimant(run[0], pool, count as u32);
+            if let Some(room) = self.find_room(&claimant, Leavers::Victims, now)
+                && (count == 1 || self.is_one_for_one(&room, run))
+            {
+                return self.nominate(run, room, now, decisions);
+            }
+            // A search for many that fails is repeated for few; one alone is always weighed.
+            count = if count > 1 { (count / 8).max(1) } else { 0 };
+        }
+        false
+    }
+
+    /// Whether each task of a run takes one seat and needs just one victim on that node for it. Only
+    /// then is a claim in common minimal for each of them.
+    fn is_one_for_one(&mut self, room: &Room, run: &[TaskIdx]) -> bool {
+        let pairs = room.seats.len() == run.len()
+            && room.leavers.len() == run.len()
+            && room.coming.is_empty();
+        if !pairs {
             return false;
-        };
+        }
+        let mut open: BTreeMap<NodeIdx, usize> = BTreeMap::new();
+        for seat in &room.seats {
+            *open.entry(seat.node).or_default() += 1;
+        }
+        let shape = self.tasks.get(run[0]).shape;
+        room.leavers.iter().all(|(victim, _)| {
+            let held = &self.tasks.get(*victim).held;
+            let [only] = held.as_slice() else {
+                return false;
+            };
+            let node = only.node;
+            let Some(seats) = open.get_mut(&node).filter(|seats| **seats > 0) else {
+                return false;
+            };
+            *seats -= 1;
+            let pool = self.cluster.nodes.pool[node.0 as usize];
+            let class = self.classes.shape(shape).parts[0].class;
+            let ask = self.cluster.ask(self.classes.class(class), pool);
+            self.lend_seats(*victim, node, true);
+            let fits = self.cluster.count_fits(node, &ask, 1) == 1;
+            self.lend_seats(*victim, node, false);
+            fits
+        })
+    }
+
+    fn nominate(
+        &mut self,
+        run: &[TaskIdx],
+        room: Room,
+        now: Time,
+        decisions: &mut Vec<Decision>,
+    ) -> bool {
         if room.leavers.is_empty() {
-            // It would fit: what keeps it out is a reservation, which nobody is stopped for.
+            // Nobody need be stopped: what is on its way will do, or a reservation keeps it out.
             return false;
         }
         let over_quota = room
@@ -185,32 +238,85 @@ impl Sched {
         if over_quota > 0 && self.stopping + over_quota > self.config.evictions_max {
             return false;
         }
-        let id = self.tasks.get(idx).id;
-        let mut deadline = now;
-        let mut victims = Vec::new();
+        // Each task of the run gets its part of the seats, and the victims on their nodes.
+        let each = room.seats.len() / run.len();
+        let mut victims_on: BTreeMap<NodeIdx, Vec<TaskIdx>> = BTreeMap::new();
+        let mut reasons: BTreeMap<TaskIdx, EvictReason> = BTreeMap::new();
         for (victim, reason) in &room.leavers {
-            let decision = self.evict(*victim, *reason, Some(id), now);
-            if let DecisionKind::Evict { deadline: by, .. } = &decision.kind {
-                deadline = deadline.max(*by);
+            reasons.insert(*victim, *reason);
+            for held in &self.tasks.get(*victim).held {
+                victims_on.entry(held.node).or_default().push(*victim);
             }
-            victims.push(self.tasks.get(*victim).id);
-            decisions.push(decision);
         }
+        let mut latest = now;
+        for idx in room.coming.iter().chain(reasons.keys()) {
+            let task = self.tasks.get(*idx);
+            let known = task.held.iter().filter_map(|held| held.releasing).max();
+            latest = latest.max(known.unwrap_or(now + task.grace));
+        }
+        for (at, idx) in run.iter().enumerate() {
+            let mut seats = room.seats[at * each..(at + 1) * each].to_vec();
+            for (index, seat) in seats.iter_mut().enumerate() {
+                if run.len() > 1 {
+                    seat.slot.index = index as u32;
+                }
+            }
+            let mut mine: Vec<TaskIdx> = Vec::new();
+            for seat in &seats {
+                for victim in victims_on.get(&seat.node).into_iter().flatten() {
+                    if reasons.contains_key(victim) && !mine.contains(victim) {
+                        mine.push(*victim);
+                    }
+                }
+            }
+            if at + 1 == run.len() {
+                mine = reasons.keys().copied().collect();
+            } else if run.len() > 1 {
+                // Only as many as this one needs; the rest is for those who share the node.
+                mine.truncate(seats.len());
+            }
+            let id = self.tasks.get(*idx).id;
+            for victim in &mine {
+                if let Some(reason) = reasons.remove(victim) {
+                    let decision = self.evict(*victim, reason, Some(id), now);
+                    decisions.push(decision);
+                }
+            }
+            let mut victims: Vec<TaskId> = mine.iter().map(|idx| self.tasks.get(*idx).id).collect();
+            if victims.is_empty() {
+                victims.extend(room.coming.iter().map(|idx| self.tasks.get(*idx).id));
+            }
+            self.nominate_one(*idx, seats, victims, latest, decisions);
+        }
+        true
+    }
+
+    fn nominate_one(
+        &mut self,
+        idx: TaskIdx,
+        seats: Vec<Seat>,
+        victims: Vec<TaskId>,
+        deadline: Time,
+        decisions: &mut Vec<Decision>,
+    ) {
+        let id = self.tasks.get(idx).id;
         let until = deadline + self.config.nomination_ttl;
         self.dequeue(idx);
-        let mut nodes: Vec<_> = room
-            .seats
+        let mut nodes: Vec<_> = seats
             .iter()
             .map(|seat| self.cluster.nodes.id[seat.node.0 as usize])
             .collect();
         nodes.sort_unstable();
         nodes.dedup();
+        let pool = seats
+            .first()
+            .map(|seat| self.cluster.nodes.pool[seat.node.0 as usize]);
         let nomination = Nomination {
-            seats: room.seats,
+            seats,
             victims,
             deadline,
             until,
-            tried: self.cluster.pool(pool).gains,
+            tried: pool.map_or(0, |pool| self.cluster.pool(pool).gains),
         };
         self.count_nomination(idx, &nomination.seats, true);
         self.nominations.insert(id, nomination);
@@ -225,7 +331,6 @@ impl Sched {
                 until,
             },
         });
-        true
     }
 
     fn count_nomination(&mut self, idx: TaskIdx, seats: &[Seat], add: bool) {

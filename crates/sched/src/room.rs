@@ -31,6 +31,8 @@ pub(crate) enum Leavers {
 pub(crate) struct Room {
     pub(crate) seats: Vec<Seat>,
     pub(crate) leavers: Vec<(TaskIdx, EvictReason)>,
+    /// Tasks that were told to stop before, and whose capacity nobody else waits for.
+    pub(crate) coming: Vec<TaskIdx>,
 }
 
 /// The end of a task that did not declare one: after every declared end.
@@ -43,6 +45,8 @@ const LEAVERS_MAX: usize = 20_000;
 #[derive(Debug, Default)]
 struct Gone {
     order: Vec<TaskIdx>,
+    /// Those who leave anyway.
+    coming: Vec<TaskIdx>,
     reasons: Map<TaskIdx, EvictReason>,
 }
 
@@ -52,8 +56,18 @@ impl Gone {
         self.order.push(idx);
     }
 
-    fn truncate(&mut self, len: usize) {
-        for idx in self.order.drain(len..) {
+    fn push_coming(&mut self, idx: TaskIdx, reason: EvictReason) {
+        self.reasons.insert(idx, reason);
+        self.coming.push(idx);
+    }
+
+    fn len(&self) -> (usize, usize) {
+        (self.order.len(), self.coming.len())
+    }
+
+    fn truncate(&mut self, (order, coming): (usize, usize)) {
+        let forgotten = self.order.drain(order..).chain(self.coming.drain(coming..));
+        for idx in forgotten {
             self.reasons.remove(&idx);
         }
     }
@@ -63,12 +77,12 @@ impl Gone {
 type Lawful = Map<TaskIdx, Option<(i64, EvictReason)>>;
 
 impl Sched {
-    /// The gang's claim on a pool.
-    pub(crate) fn claimant(&self, idx: TaskIdx, pool: PoolIdx) -> Claimant {
+    /// The claim of `gangs` tasks like this one on a pool.
+    pub(crate) fn claimant(&self, idx: TaskIdx, pool: PoolIdx, gangs: u32) -> Claimant {
         let task = self.tasks.get(idx);
         let mut ask = crate::amount::Amount::ZERO;
         for (class, min, _) in self.parts_of(idx) {
-            ask += &self.class_amount(class, pool).times(i64::from(min));
+            ask += &self.class_amount(class, pool).times(i64::from(min * gangs));
         }
         Claimant {
             task: idx,
@@ -76,6 +90,7 @@ impl Sched {
             priority: task.priority,
             pool,
             ask,
+            gangs,
         }
     }
 
@@ -88,7 +103,7 @@ impl Sched {
     ) -> Option<Room> {
         let start = self.savepoint();
         let mut gone = Gone::default();
-        let parts = self.minimum_of(claimant.task);
+        let parts = self.minimum_of(claimant);
         let mut found = None;
         // Each round makes room for one group; a group is tried again where another took its place.
         for _ in 0..2 * parts.len() + 1 {
@@ -104,10 +119,10 @@ impl Sched {
                             && matches!(refusal, Refusal::Full | Refusal::Topology)
                     });
                     let need = parts[refused.group].1;
-                    let before = gone.order.len();
+                    let before = gone.len();
                     if !full
                         || !self.free_nodes(claimant, (class, need), (leavers, now), &mut gone)
-                        || gone.order.len() == before
+                        || gone.len() == before
                         || gone.order.len() > LEAVERS_MAX
                     {
                         break;
@@ -121,20 +136,28 @@ impl Sched {
         };
         if leavers == Leavers::Victims {
             self.roll_back(start);
-            seats = self.prune(claimant, &parts, &mut gone.order, now)?;
+            seats = self.prune(claimant, &parts, &mut gone, now)?;
         }
         self.roll_back(start);
-        let Gone { order, reasons } = gone;
+        let Gone {
+            order,
+            coming,
+            reasons,
+        } = gone;
         let with_reason = order.into_iter().map(|idx| (idx, reasons[&idx]));
         Some(Room {
             seats,
             leavers: with_reason.collect(),
+            coming,
         })
     }
 
-    fn minimum_of(&self, idx: TaskIdx) -> Vec<(ClassIdx, u32, u32)> {
-        let parts = self.parts_of(idx).into_iter();
-        parts.map(|(class, min, _)| (class, min, min)).collect()
+    fn minimum_of(&self, claimant: &Claimant) -> Vec<(ClassIdx, u32, u32)> {
+        let parts = self.parts_of(claimant.task).into_iter();
+        let all = |min: u32| min * claimant.gangs;
+        parts
+            .map(|(class, min, _)| (class, all(min), all(min)))
+            .collect()
     }
 
     fn try_gang(
@@ -202,7 +225,7 @@ impl Sched {
         let mut best: Option<(i64, u32)> = None;
         if domains.len() > 1 {
             for (domain, nodes) in &domains {
-                let (start, before) = (self.savepoint(), gone.order.len());
+                let (start, before) = (self.savepoint(), gone.len());
                 let cost = self.free_some(claimant, (&ask, need), nodes, rule, &mut lawful, gone);
                 self.roll_back(start);
                 gone.truncate(before);
@@ -256,12 +279,29 @@ impl Sched {
             }
             let before = self.cluster.count_fits(node, ask, need);
             for idx in victims {
+                if let Some(evicting) = self.tasks.get(idx).evicting()
+                    && leavers == Leavers::Victims
+                {
+                    self.let_go(idx);
+                    gone.push_coming(idx, evicting.reason);
+                    continue;
+                }
                 // The right may have been used up by those who went before.
                 let why = match leavers {
                     Leavers::Everybody => Some(EvictReason::Calendar),
                     Leavers::Victims => self.may_stop(claimant, idx, now),
                 };
-                let Some(why) = why else {
+                // So may an App's budget, by its other replicas.
+                let budget = self.tasks.get(idx).disruption().is_none_or(|(app, most)| {
+                    let same = |other: &&TaskIdx| {
+                        let other = self.tasks.get(**other).disruption();
+                        other.is_some_and(|(other, _)| other == app)
+                    };
+                    let here = gone.order.iter().filter(same).count() as u32;
+                    leavers == Leavers::Everybody
+                        || self.disrupted.get(&app).copied().unwrap_or(0) + here < most
+                });
+                let Some(why) = why.filter(|_| budget) else {
                     lawful.insert(idx, None);
                     continue;
                 };
@@ -300,9 +340,13 @@ impl Sched {
                 Some(known) => *known,
                 None => {
                     let right = match leavers {
-                        Leavers::Victims => self
-                            .may_stop(claimant, idx, now)
-                            .map(|why| (self.stop_cost(idx, now), why)),
+                        Leavers::Victims => match self.tasks.get(idx).evicting() {
+                            // It leaves anyway: the cheapest there is.
+                            Some(evicting) => Some((i64::MIN >> 8, evicting.reason)),
+                            None => self
+                                .may_stop(claimant, idx, now)
+                                .map(|why| (self.stop_cost(idx, now), why)),
+                        },
                         Leavers::Everybody => Some((self.end_of(idx, now), EvictReason::Calendar)),
                     };
                     lawful.insert(idx, right);
@@ -352,7 +396,7 @@ impl Sched {
         fits.then(|| (cost, lent.into_iter().map(|(idx, _)| idx).collect()))
     }
 
-    fn lend_seats(&mut self, idx: TaskIdx, node: NodeIdx, give: bool) {
+    pub(crate) fn lend_seats(&mut self, idx: TaskIdx, node: NodeIdx, give: bool) {
         let task = self.tasks.get(idx);
         let shape = task.shape;
         let here: Vec<_> = task
@@ -388,9 +432,10 @@ impl Sched {
         &mut self,
         claimant: &Claimant,
         parts: &[(ClassIdx, u32, u32)],
-        victims: &mut Vec<TaskIdx>,
+        gone: &mut Gone,
         now: Time,
     ) -> Option<Vec<Seat>> {
+        let victims = &mut gone.order;
         let mut by_cost: Vec<(i64, crate::event::TaskId, TaskIdx)> = victims
             .iter()
             .map(|idx| (self.stop_cost(*idx, now), self.tasks.get(*idx).id, *idx))
@@ -399,6 +444,10 @@ impl Sched {
         by_cost.reverse();
         let class = self.classes.class(parts[0].0);
         let countable = parts.len() == 1 && class.topology.is_none() && !class.has_affinity();
+        let outer = self.savepoint();
+        for idx in &gone.coming {
+            self.let_go(*idx);
+        }
         let start = self.savepoint();
         let kept: Vec<TaskIdx> = if countable {
             self.prune_by_count(claimant, parts[0], &by_cost)
@@ -412,7 +461,7 @@ impl Sched {
             self.let_go(*idx);
         }
         let seats = self.try_gang(claimant, parts).ok();
-        self.roll_back(start);
+        self.roll_back(outer);
         seats
     }
 

@@ -167,6 +167,17 @@ impl Waiting {
         Some((*idx, *order, *task))
     }
 
+    /// The first tasks of a row, as long as no other row of the queue has one before them.
+    pub(crate) fn run_of(&self, idx: RowIdx, max: usize) -> Vec<TaskIdx> {
+        let row = self.row(idx);
+        let rows = &self.queues[row.queue.0 as usize];
+        let others = rows.ready.iter().filter(|(_, other)| *other != idx);
+        let next = others.map(|(order, _)| *order).next();
+        let mine = row.tasks.iter().take(max);
+        let before = mine.take_while(|(order, _)| next.is_none_or(|next| **order < next));
+        before.map(|(_, task)| *task).collect()
+    }
+
     /// The order of the first task that is tried no further than `order` allows, pool by pool.
     pub(crate) fn blocked(&self, queue: QueueIdx, pool: PoolIdx) -> Option<Order> {
         let rows = self.queues.get(queue.0 as usize)?;
