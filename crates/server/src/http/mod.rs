@@ -230,3 +230,17 @@ fn token(parts: &Parts) -> Option<String> {
 pub(crate) fn nothing() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
+
+/// The API as something that can be served.
+pub type App = Router;
+
+/// Serves until `stop`; requests in flight are finished.
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    app: App,
+    stop: tokio_util::sync::CancellationToken,
+) -> std::io::Result<()> {
+    axum::serve(listener, app)
+        .with_graceful_shutdown(async move { stop.cancelled().await })
+        .await
+}
