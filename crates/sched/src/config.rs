@@ -17,8 +17,6 @@ pub struct Config {
     pub evictions_max: u32,
     /// How long capacity that is being freed is kept for the task it is freed for, after the last deadline.
     pub nomination_ttl: Span,
-    /// Half-life of the use that counts against a queue's fair share; zero counts only the present use.
-    pub usage_half_life: Span,
 }
 
 /// How free nodes are compared.
@@ -58,7 +56,6 @@ impl Config {
             backfill: Backfill::Easy,
             evictions_max: 4_096,
             nomination_ttl: Span::from_secs(60),
-            usage_half_life: Span::ZERO,
         }
     }
 }
