@@ -59,11 +59,16 @@ impl Line<'_> {
 
     pub(crate) fn number<T: FromStr>(&self, column: &str) -> Result<T, DataError> {
         let text = self.text(column)?;
-        text.parse().map_err(|_| DataError::Cell {
+        text.parse().map_err(|_| self.bad(column, text))
+    }
+
+    /// The error for a cell that does not hold what its column says.
+    pub(crate) fn bad(&self, column: &str, text: &str) -> DataError {
+        DataError::Cell {
             path: self.table.path.clone(),
             line: self.number,
             column: column.to_owned(),
             text: text.to_owned(),
-        })
+        }
     }
 }

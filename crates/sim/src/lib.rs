@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod cli;
 pub mod openb;
+pub mod philly;
 
 mod cells;
 mod data;
