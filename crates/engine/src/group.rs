@@ -1,11 +1,15 @@
 //! What an engine is asked to hold: a [`Group`] of identical replicas, one [`Slot`] each.
+//!
+//! The types have a serde form because an engine keeps what it was asked for beside the program, so
+//! that it can go on after a restart. It is not a wire format.
 
 use base::{Attempt, Bytes, Digest, Index, Resources, Span, Uid};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// Names every effect: whose, which group, which member, which try.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ReplicaKey {
     /// The Job or App.
     pub owner: Uid,
@@ -28,7 +32,7 @@ impl fmt::Display for ReplicaKey {
 }
 
 /// How long the replicas live and who restarts them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Life {
     /// Runs to completion. The engine never restarts it; `plan` owns attempts.
     Batch,
@@ -39,7 +43,7 @@ pub enum Life {
 }
 
 /// Identical replicas of one owner.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
     /// The Job or App.
     pub owner: Uid,
@@ -60,7 +64,7 @@ pub struct Group {
 }
 
 /// One seat, with the Placement that was committed for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
     /// Rank or seat.
     pub index: Index,
@@ -91,7 +95,7 @@ impl Group {
 }
 
 /// A device, or a part of one, that a slot may use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceGrant {
     /// Its identity on the node (a GPU's UUID).
     pub id: String,
@@ -104,7 +108,7 @@ pub struct DeviceGrant {
 }
 
 /// What each replica of a group is. Equal for all of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Template {
     /// Program and arguments. `$(NAME)` in them is replaced by the variable's value, as Kubernetes does.
     pub command: Vec<String>,
@@ -119,6 +123,7 @@ pub struct Template {
     /// Ports it listens on.
     pub ports: Vec<PortSpec>,
     /// What it may use.
+    #[serde(with = "resources")]
     pub resources: Resources,
     /// The user it runs as; `None` for the engine's choice.
     pub user: Option<u32>,
@@ -133,7 +138,7 @@ pub struct Template {
 }
 
 /// A variable.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvVar {
     /// Its name.
     pub name: String,
@@ -142,7 +147,7 @@ pub struct EnvVar {
 }
 
 /// A value, or where it comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EnvValue {
     /// As written.
     Plain(String),
@@ -158,7 +163,7 @@ pub enum EnvValue {
 }
 
 /// What code runs in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Runtime {
     /// The machine's own programs.
     Host,
@@ -169,7 +174,7 @@ pub enum Runtime {
 }
 
 /// Something in the replica's file system.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// What.
     pub source: MountSource,
@@ -180,7 +185,7 @@ pub struct Mount {
 }
 
 /// What a mount holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MountSource {
     /// A directory that was uploaded, by the digest of its tar.
     Code(Digest),
@@ -206,7 +211,7 @@ pub enum MountSource {
 }
 
 /// A port the program listens on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortSpec {
     /// Its name; the program reads `$PORT` (first port) or `$PORT_<name>`.
     pub name: String,
@@ -217,7 +222,7 @@ pub struct PortSpec {
 }
 
 /// How far a replica is kept from others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Isolation {
     /// A process like any other.
     None,
@@ -230,7 +235,7 @@ pub enum Isolation {
 }
 
 /// How health is asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probes {
     /// Until it succeeds the others wait; its failure restarts.
     pub startup: Option<Probe>,
@@ -241,7 +246,7 @@ pub struct Probes {
 }
 
 /// One question, asked again and again. Defaults are Kubernetes'.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// What is asked.
     pub action: ProbeAction,
@@ -258,7 +263,7 @@ pub struct Probe {
 }
 
 /// What a probe asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProbeAction {
     /// A GET that answers 200–399.
     Http {
@@ -280,10 +285,49 @@ pub enum ProbeAction {
 }
 
 /// A file or directory under the outputs directory that is kept under a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputSpec {
     /// Its name.
     pub name: String,
     /// Relative to the outputs directory.
     pub path: String,
+}
+
+/// [`Resources`] on disk: `base` itself has no derived forms.
+mod resources {
+    use base::{Bytes, MilliCpu, Resources};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::collections::BTreeMap;
+
+    #[derive(Serialize, Deserialize)]
+    struct Form {
+        cpu: MilliCpu,
+        memory: Bytes,
+        gpu_milli: u64,
+        extended: BTreeMap<String, u64>,
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        resources: &Resources,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let form = Form {
+            cpu: resources.cpu,
+            memory: resources.memory,
+            gpu_milli: resources.gpu_milli,
+            extended: resources.extended.clone(),
+        };
+        form.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Resources, D::Error> {
+        Form::deserialize(deserializer).map(|form| Resources {
+            cpu: form.cpu,
+            memory: form.memory,
+            gpu_milli: form.gpu_milli,
+            extended: form.extended,
+        })
+    }
 }

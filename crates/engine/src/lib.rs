@@ -11,15 +11,17 @@
 pub mod group;
 pub mod observation;
 pub mod port;
+pub mod suite;
 
 pub use group::{
     DeviceGrant, EnvValue, EnvVar, Group, Isolation, Life, Mount, MountSource, OutputSpec,
     PortSpec, Probe, ProbeAction, Probes, ReplicaKey, Runtime, Slot, Template,
 };
 pub use observation::{
-    Cause, Cursor, End, Endpoint, NodeReport, Observation, Output, Phase, ReplicaReport, Usage,
+    Cause, Cursor, End, Endpoint, NodeDevice, NodeReport, Observation, Output, Phase,
+    ReplicaReport, Usage,
 };
 pub use port::{
     BoxFuture, Content, Engine, EngineError, Exec, ExecInput, ExecOutput, Frame, OutputSink,
-    StopReason, Stream,
+    SecretEntries, StopReason, Stream,
 };

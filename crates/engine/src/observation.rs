@@ -2,6 +2,7 @@
 
 use crate::group::{DeviceGrant, ReplicaKey};
 use base::{Bytes, Digest, Epoch, Resources, Time};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -111,7 +112,7 @@ pub enum Phase {
 }
 
 /// How a program ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct End {
     /// Why.
     pub cause: Cause,
@@ -130,7 +131,7 @@ pub struct End {
 }
 
 /// Why a program ended. Retry rules and sentences hang on this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Cause {
     /// Exit code 0.
     Succeeded,
@@ -198,7 +199,7 @@ impl fmt::Display for Cause {
 }
 
 /// A kept output.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// Its name.
     pub name: String,

@@ -54,7 +54,7 @@ pub trait Engine: Send + Sync {
 }
 
 /// Why a replica is stopped: recorded with its end, shown to people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum StopReason {
     /// The owner asked (cancel, delete, scale down).
     Cancelled,
@@ -162,7 +162,8 @@ pub struct Frame {
 /// Where an engine delivers output. Handed to engines that hold the pipes.
 pub trait OutputSink: Send + Sync {
     /// Keeps frames durably and returns the highest `seq` kept for the key: the engine may then drop its
-    /// copy up to there. Frames already kept are ignored. The key names which replica in which project.
+    /// copy up to there. Frames already kept are ignored; no frames at all only asks. The key names which
+    /// replica in which project.
     fn append<'a>(
         &'a self,
         project: &'a str,
@@ -170,6 +171,9 @@ pub trait OutputSink: Send + Sync {
         frames: Vec<Frame>,
     ) -> BoxFuture<'a, Result<Seq, EngineError>>;
 }
+
+/// A Secret's opened entries: names and bytes.
+pub type SecretEntries = Vec<(String, Vec<u8>)>;
 
 /// What an engine needs from the rest of the platform to prepare and finish a replica.
 pub trait Content: Send + Sync {
@@ -197,7 +201,7 @@ pub trait Content: Send + Sync {
         project: &'a str,
         name: &'a str,
         version: u32,
-    ) -> BoxFuture<'a, Result<Vec<(String, Vec<u8>)>, EngineError>>;
+    ) -> BoxFuture<'a, Result<SecretEntries, EngineError>>;
 }
 
 /// A program running inside a replica.

@@ -1,0 +1,4 @@
+//! The engine on this machine with real processes, cgroups and files.
+
+mod bench;
+mod contract;
