@@ -15,7 +15,7 @@ const CONNECT_TIMEOUT: Span = Span::from_secs(5);
 /// How long a stream may be silent: servers send a comment every 15 seconds.
 pub(crate) const SILENCE_MAX: Span = Span::from_secs(60);
 /// The most bytes of an answer that is read as one value.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// The most bytes of an error that is not problem+json.
 const ERROR_BYTES_MAX: usize = 2_000;
 
@@ -97,6 +97,21 @@ impl Client {
         self.http1.get(self.url(segments))
     }
 
+    /// A request to another place than the API, with a body a POST.
+    pub(crate) fn outside(
+        &self,
+        url: &str,
+        body: Option<Vec<u8>>,
+        media: &str,
+    ) -> Result<RequestBuilder, ClientError> {
+        let url = Url::parse(url).map_err(|_| ClientError::BadServer(url.to_owned()))?;
+        let request = match body {
+            Some(body) => self.http.post(url).header(CONTENT_TYPE, media).body(body),
+            None => self.http.get(url),
+        };
+        Ok(request.timeout(self.timeout.as_std()))
+    }
+
     fn url(&self, segments: &[&str]) -> Url {
         let mut url = self.server.clone();
         url.path_segments_mut()
@@ -174,7 +189,11 @@ impl Client {
         ClientError::Refused(Box::new(Problem::new(code_of(status), detail)))
     }
 
-    async fn bytes(&self, mut response: Response, max: usize) -> Result<Vec<u8>, ClientError> {
+    pub(crate) async fn bytes(
+        &self,
+        mut response: Response,
+        max: usize,
+    ) -> Result<Vec<u8>, ClientError> {
         let mut bytes = Vec::new();
         while let Some(chunk) = response
             .chunk()

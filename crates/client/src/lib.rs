@@ -20,5 +20,6 @@ pub use error::ClientError;
 pub use http::{Client, Config};
 pub use logs::{LogQuery, Logs};
 pub use objects::{ApplyOptions, ListQuery, Page};
+pub use platform::AppAnswer;
 pub use socket::{Exec, ExecTarget, PortForward};
 pub use watch::{Watch, WatchQuery};

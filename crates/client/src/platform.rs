@@ -5,7 +5,40 @@ use crate::http::Client;
 use api::answer::{AuditRecord, Overview, Token, TokenRequest, Top, WhoAmI};
 use api::routes::Method;
 
+/// What an App answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
 impl Client {
+    /// Sends a request to an App through the gateway, under this client's token: a POST where there is a
+    /// body. `url` is the App's, as its status says.
+    pub async fn call_app(
+        &self,
+        url: &str,
+        path: &str,
+        body: Option<Vec<u8>>,
+        media: &str,
+    ) -> Result<AppAnswer, ClientError> {
+        let url = format!(
+            "{}/{}",
+            url.trim_end_matches('/'),
+            path.trim_start_matches('/')
+        );
+        let response = self
+            .outside(&url, body, media)?
+            .send()
+            .await
+            .map_err(|source| self.failed(source))?;
+        let status = response.status().as_u16();
+        let body = self.bytes(response, crate::http::ANSWER_BYTES_MAX).await?;
+        Ok(AppAnswer { status, body })
+    }
+
     /// The state of the platform on one page.
     pub async fn status(&self) -> Result<Overview, ClientError> {
         self.value(self.request(Method::Get, &["v1", "status"]))

@@ -1,0 +1,225 @@
+//! The table of verbs: help, the reference (`moonshot docs cli`) and completions come from it.
+
+use crate::cmd;
+use crate::context::Overrides;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Train models and serve them on one pool of machines.
+#[derive(Debug, Parser)]
+#[command(
+    name = "moonshot",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Where to, as whom, in which project. Taken by every verb that speaks to a server.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Where to")]
+pub(crate) struct Place {
+    /// The context of the configuration file to use instead of the current one.
+    #[arg(long, global = true, env = "MOONSHOT_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
+    /// The server's URL.
+    #[arg(long, global = true, env = "MOONSHOT_SERVER", value_name = "URL")]
+    server: Option<String>,
+    /// The token. Not as a flag: other users of the machine could read it.
+    #[arg(
+        long,
+        global = true,
+        env = "MOONSHOT_TOKEN",
+        hide = true,
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
+    token: Option<String>,
+    /// A file with the token.
+    #[arg(long, global = true, env = "MOONSHOT_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The project.
+    #[arg(
+        short = 'n',
+        long,
+        global = true,
+        env = "MOONSHOT_PROJECT",
+        value_name = "PROJECT"
+    )]
+    project: Option<String>,
+}
+
+impl Place {
+    /// As the contexts want it.
+    pub(crate) fn overrides(self) -> Overrides {
+        let full = |text: Option<String>| text.filter(|text| !text.is_empty());
+        Overrides {
+            context: full(self.context),
+            server: full(self.server),
+            token: full(self.token),
+            token_file: self.token_file.filter(|path| !path.as_os_str().is_empty()),
+            project: full(self.project),
+        }
+    }
+}
+
+/// Every verb.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    // ---- run and see ----
+    /// Run a program of this directory as a Job and follow it.
+    Run(Box<cmd::run::Args>),
+    /// The state of the platform on one page.
+    Status(cmd::status::Args),
+    /// Show objects.
+    Get(cmd::get::Args),
+    /// Everything about objects, on one page each.
+    Describe(cmd::describe::Args),
+    /// Why something waits.
+    Why(cmd::why::Args),
+    /// The output of replicas.
+    Logs(cmd::logs::Args),
+    /// Follow a Job that runs, as `run` does.
+    Attach(cmd::attach::Args),
+    /// What happened.
+    Events(cmd::events::Args),
+    /// Who uses what right now.
+    Top(cmd::top::Args),
+    // ---- change ----
+    /// Make objects be as manifests say.
+    Apply(cmd::apply::Args),
+    /// Make new objects from manifests; `generateName` gives them names.
+    Create(cmd::create::Args),
+    /// What `apply` would change. Ends with 1 where something differs.
+    Diff(cmd::diff::Args),
+    /// Change an object in your editor.
+    Edit(cmd::edit::Args),
+    /// Merge a patch into an object.
+    Patch(cmd::patch::Args),
+    /// Set or remove labels.
+    Label(cmd::label::Args),
+    /// Delete objects.
+    Delete(cmd::delete::Args),
+    /// Wait until an object is in a state.
+    Wait(cmd::wait::Args),
+    // ---- Jobs ----
+    /// Stop Jobs for good.
+    Cancel(cmd::jobs::Args),
+    /// Stop Jobs until they are resumed.
+    Suspend(cmd::jobs::Args),
+    /// Let suspended Jobs go on.
+    Resume(cmd::jobs::Args),
+    /// Make new Jobs from finished ones.
+    Rerun(cmd::jobs::Args),
+    // ---- Apps ----
+    /// Want another number of replicas.
+    Scale(cmd::scale::Args),
+    /// Look at and steer the rollout of an App.
+    #[command(subcommand)]
+    Rollout(cmd::rollout::Verb),
+    /// Send one request to an App through the gateway.
+    Predict(cmd::predict::Args),
+    // ---- replicas ----
+    /// Run a program beside a replica's.
+    Exec(cmd::exec::Args),
+    /// Copy outputs of Jobs and files of replicas.
+    Cp(cmd::cp::Args),
+    /// Reach a replica's port from here.
+    PortForward(cmd::port_forward::Args),
+    // ---- things of the platform ----
+    /// Make, list and look at Secrets.
+    #[command(subcommand)]
+    Secret(cmd::secret::Verb),
+    /// Push and list models.
+    #[command(subcommand)]
+    Model(cmd::model::Verb),
+    /// Make, list and revoke tokens.
+    #[command(subcommand)]
+    Token(cmd::token::Verb),
+    /// Nothing new starts on nodes.
+    Cordon(cmd::nodes::Args),
+    /// Work may start on nodes again.
+    Uncordon(cmd::nodes::Args),
+    /// Cordon nodes and move their work away.
+    Drain(cmd::nodes::Args),
+    // ---- this command line ----
+    /// Where this command line talks to.
+    #[command(subcommand)]
+    Context(cmd::context::Verb),
+    /// Who the server takes you for.
+    Whoami(cmd::whoami::Args),
+    /// The fields of a kind.
+    Explain(cmd::explain::Args),
+    /// The kinds.
+    ApiResources(cmd::api_resources::Args),
+    /// The version of this program and of the server.
+    Version(cmd::version::Args),
+    /// Completions for a shell.
+    Completion(cmd::completion::Args),
+    /// Print the reference of this command line.
+    #[command(hide = true)]
+    Docs(cmd::docs::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_table_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_people_and_the_console_type_is_understood() {
+        for line in [
+            "get jobs -A -o wide",
+            "get job/flights -o json",
+            "get jobs a b -l team=a --watch",
+            "apply -f . --dry-run",
+            "apply -f a.yaml -f b.yaml --wait --replace",
+            "diff -f -",
+            "describe job flights --project p",
+            "why job flights",
+            "logs -f job/flights",
+            "logs job/flights --tail 10 --previous --since 5m",
+            "wait environment/flights --for phase=Ready --timeout 20m",
+            "cancel job flights",
+            "rerun job/flights",
+            "scale app/flights --replicas 3",
+            "rollout status app/flights",
+            "rollout undo app/flights --to-revision 2",
+            "rollout history app/flights --revision 2",
+            "exec job/flights/worker/0 -it -- sh -c ls",
+            "cp job/flights:model .",
+            "port-forward app/flights 8080:http",
+            "secret create db --from-literal password=x --from-file key.pem=./k",
+            "model push flights --job flights --output model --format xgboost",
+            "token create ci --role editor --expires-in 30d",
+            "cordon n1 n2",
+            "run --env e --gpus 2 --memory 4Gi --replicas 2 --framework xgboost -p lr=0.1 -- python train.py --epochs 3",
+            "run --detach python train.py",
+            "context use local",
+            "explain job.spec.retry",
+            "completion bash",
+            "predict app/flights --path /predict --data {}",
+            "label job a x=y z-",
+            "patch job a -p {}",
+            "delete job a --wait",
+            "delete -f a.yaml",
+            "version -o json",
+        ] {
+            let words = std::iter::once("moonshot").chain(line.split(' '));
+            if let Err(error) = Cli::try_parse_from(words) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+}

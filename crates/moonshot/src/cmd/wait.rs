@@ -1,0 +1,270 @@
+//! `wait`: until an object is in a state.
+
+use crate::describe;
+use crate::exit::Failure;
+use crate::session::Session;
+use crate::target::{self, Target};
+use crate::view::{of_status, status};
+use api::{Kind, Object};
+use base::{Code, Span};
+use serde_json::Value;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Between two looks; short at first, so that what is ready at once costs nothing.
+const LOOK_MIN: Duration = Duration::from_millis(100);
+const LOOK_MAX: Duration = Duration::from_secs(1);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// `KIND NAME…` or `KIND/NAME…`.
+    #[arg(required = true, value_name = "OBJECT")]
+    objects: Vec<String>,
+    /// `phase=A[,B]`, `condition=TYPE`, `delete`, or `done`: a Job is over, an App available, an Environment ready.
+    #[arg(long = "for", value_name = "STATE", default_value = "done")]
+    state: String,
+    /// How long.
+    #[arg(long, value_name = "TIME", default_value_t = Span::from_secs(300))]
+    timeout: Span,
+}
+
+pub(crate) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
+    let deadline = deadline(args.timeout);
+    let targets = target::many(&args.objects)?;
+    if targets.is_empty() {
+        return Err(Failure::Usage(
+            "for which one? write for example `job/flights`".to_owned(),
+        ));
+    }
+    for target in targets {
+        let condition = parse(&args.state, target.kind)?;
+        until(session, &target, &condition, deadline).await?;
+        session
+            .out
+            .line(format!("{}: {}", target.show(), condition.show()))?;
+    }
+    Ok(())
+}
+
+/// When a wait ends.
+pub(crate) fn deadline(timeout: Span) -> Instant {
+    // Longer than anybody waits; a sum beyond the clock's end would panic.
+    const LONGEST: Span = Span::from_secs(10 * 365 * 86_400);
+    Instant::now() + timeout.min(LONGEST).as_std()
+}
+
+/// What is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// One of these phases.
+    Phase(Vec<String>),
+    /// A condition of the status holds.
+    Holds(String),
+    /// There is no such object.
+    Gone,
+    /// Nothing can be waited for: it is there.
+    There,
+}
+
+impl Condition {
+    /// Ready, or over.
+    pub(crate) fn done(kind: Kind) -> Condition {
+        let phase = |word: &str| Condition::Phase(vec![word.to_owned()]);
+        match kind {
+            Kind::Job => phase("Succeeded"),
+            Kind::App => phase("Available"),
+            Kind::Environment => phase("Ready"),
+            _ => Condition::There,
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Condition::Phase(phases) => phases.join(" or "),
+            Condition::Holds(kind) => kind.clone(),
+            Condition::Gone => "gone".to_owned(),
+            Condition::There => "there".to_owned(),
+        }
+    }
+}
+
+fn parse(text: &str, kind: Kind) -> Result<Condition, Failure> {
+    match text.split_once('=') {
+        Some(("phase", phases)) => Ok(Condition::Phase(
+            phases.split(',').map(str::to_owned).collect(),
+        )),
+        Some(("condition", kind)) => Ok(Condition::Holds(kind.to_owned())),
+        None if text == "delete" => Ok(Condition::Gone),
+        None if text == "done" => Ok(Condition::done(kind)),
+        Some(_) | None => Err(Failure::Usage(format!(
+            "`{text}` is not a state; write `phase=Running`, `condition=Ready`, `delete` or `done`"
+        ))),
+    }
+}
+
+/// What one look says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Look {
+    Met,
+    NotYet,
+    /// It can never be met.
+    Never,
+}
+
+/// Waits; fails early when the state can no longer come.
+pub(crate) async fn until(
+    session: &Session,
+    target: &Target,
+    condition: &Condition,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    let mut pause = LOOK_MIN;
+    loop {
+        let found = match session
+            .client
+            .get::<Object>(target.kind, &session.project, &target.name)
+            .await
+        {
+            Ok(object) => Some(object),
+            Err(error) if error.code() == Code::NotFound => None,
+            // The server may be starting anew; the deadline decides.
+            Err(error)
+                if matches!(error.code(), Code::Unavailable | Code::Timeout)
+                    && Instant::now() < deadline =>
+            {
+                sleep(pause).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let seen = match (&found, look(target.kind, condition, found.as_ref())) {
+            (_, Look::Met) => return Ok(()),
+            (None, _) => return Err(Failure::NotFound(format!("there is no {}", target.show()))),
+            (Some(object), Look::Never) => {
+                return Err(Failure::Failed(format!(
+                    "{} is {}, so it will not become {}",
+                    target.show(),
+                    describe::phase(object),
+                    condition.show()
+                )));
+            }
+            (Some(object), Look::NotYet) => describe::phase(object),
+        };
+        if Instant::now() >= deadline {
+            return Err(Failure::Timeout(format!(
+                "{} is not {} in time; it is {seen} (`moonshot why {}` may say more)",
+                target.show(),
+                condition.show(),
+                target.show()
+            )));
+        }
+        sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
+        pause = (pause * 2).min(LOOK_MAX);
+    }
+}
+
+fn look(kind: Kind, condition: &Condition, object: Option<&Object>) -> Look {
+    let Some(object) = object else {
+        return if *condition == Condition::Gone {
+            Look::Met
+        } else {
+            Look::NotYet
+        };
+    };
+    // A status of an older spec says nothing about this one.
+    let observed = of_status(object, "observedGeneration").as_u64();
+    let is_current = observed.is_none_or(|observed| {
+        object
+            .metadata
+            .generation
+            .is_none_or(|generation| observed >= generation.0)
+    });
+    let phase = status(object, "phase");
+    let met = match condition {
+        Condition::There => true,
+        Condition::Gone => false,
+        Condition::Phase(phases) => is_current && phases.contains(&phase),
+        Condition::Holds(kind) => of_status(object, "conditions")
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|condition| {
+                condition["type"] == kind.as_str() && condition["status"] == Value::Bool(true)
+            }),
+    };
+    let last_word = match kind {
+        Kind::Job => ["Succeeded", "Failed", "Cancelled"].contains(&phase.as_str()),
+        Kind::Environment => phase == "Failed",
+        _ => false,
+    };
+    match (met, condition) {
+        (true, _) => Look::Met,
+        (false, Condition::Gone) => Look::NotYet,
+        (false, _) if last_word && is_current => Look::Never,
+        (false, _) => Look::NotYet,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::tests::object;
+    use serde_json::json;
+
+    #[test]
+    fn looks() {
+        let check = |kind: Kind, state: &str, phase: Option<&str>, expect: Look| {
+            let object = phase.map(|phase| {
+                object(
+                    kind.as_str(),
+                    "a",
+                    json!({}),
+                    json!({"phase": phase, "conditions": [{"type": "Admitted", "status": true}]}),
+                )
+            });
+            let condition = parse(state, kind).unwrap();
+            assert_eq!(
+                look(kind, &condition, object.as_ref()),
+                expect,
+                "{state} {phase:?}"
+            );
+        };
+        check(Kind::Job, "done", Some("Running"), Look::NotYet);
+        check(Kind::Job, "done", Some("Succeeded"), Look::Met);
+        check(Kind::Job, "done", Some("Failed"), Look::Never);
+        check(
+            Kind::Job,
+            "phase=Failed,Cancelled",
+            Some("Failed"),
+            Look::Met,
+        );
+        check(Kind::Job, "phase=Running", Some("Succeeded"), Look::Never);
+        check(Kind::Job, "condition=Admitted", Some("Running"), Look::Met);
+        check(Kind::Job, "delete", Some("Succeeded"), Look::NotYet);
+        check(Kind::Job, "delete", None, Look::Met);
+        check(Kind::App, "done", Some("Unavailable"), Look::NotYet);
+        check(
+            Kind::Environment,
+            "phase=Ready",
+            Some("Failed"),
+            Look::Never,
+        );
+        check(Kind::Queue, "done", Some(""), Look::Met);
+        assert!(parse("x=y", Kind::Job).is_err() && parse("x", Kind::Job).is_err());
+    }
+
+    #[test]
+    fn an_old_status_is_not_believed() {
+        let mut app = object(
+            "App",
+            "a",
+            json!({}),
+            json!({"phase": "Available", "observedGeneration": 1}),
+        );
+        app.metadata.generation = Some(base::Generation(2));
+        assert_eq!(
+            look(Kind::App, &Condition::done(Kind::App), Some(&app)),
+            Look::NotYet
+        );
+    }
+}
