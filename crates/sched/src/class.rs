@@ -17,7 +17,7 @@ pub(crate) struct ClassIdx(pub(crate) u32);
 pub(crate) struct ShapeIdx(pub(crate) u32);
 
 /// What one member asks for, wherever it runs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Class {
     /// The group it was made from; its name and counts are blank.
     pub(crate) spec: GroupSpec,

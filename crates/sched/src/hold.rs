@@ -111,7 +111,14 @@ impl Sched {
         }
         let id = self.tasks.get(idx).id;
         match self.reservations.get(&pool) {
-            Some(held) if held.task != id => return,
+            Some(held) if held.task != id => {
+                // Whoever waits longest has it, across queues: so every wait has a bound.
+                let holder = self.tasks.find(held.task);
+                let holder = holder.map(|idx| self.tasks.get(idx).order());
+                if holder.is_some_and(|holder| holder <= self.tasks.get(idx).order()) {
+                    return;
+                }
+            }
             Some(_) if matches!(refusal, Refusal::Quota(_)) => {
                 // A quota holds it now, so nodes are not what it waits for.
                 self.reservations.remove(&pool);

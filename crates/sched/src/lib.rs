@@ -14,6 +14,7 @@ pub mod explain;
 
 mod sched;
 
+mod change;
 mod claims;
 mod decide;
 mod hold;

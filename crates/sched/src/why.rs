@@ -1,7 +1,7 @@
 //! What holds a task, found by looking at it alone: nothing here changes the state.
 
 use crate::amount::{GPU, LANES, MEMORY};
-use crate::class::{Class, ClassIdx};
+use crate::class::Class;
 use crate::cluster::{Excluded, HOLE, NodeIdx, PoolIdx};
 use crate::domains::NOWHERE;
 use crate::event::TaskId;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 impl Sched {
     /// What is to be said about a task at `now`.
-    pub fn explain(&self, task: TaskId, _now: Time) -> Explanation {
+    pub fn explain(&self, task: TaskId, now: Time) -> Explanation {
         let mut explanation = Explanation {
             task,
             standing: Standing::Unknown,
@@ -52,6 +52,8 @@ impl Sched {
                     position: before + 1,
                 };
                 explanation.blockers = self.blockers(idx, before, first);
+                explanation.change = self.smallest_change(idx);
+                explanation.expected_start = self.expected_start(idx, now);
             }
         }
         explanation
@@ -115,7 +117,10 @@ impl Sched {
             }
             let found: Vec<(PoolIdx, Option<Blocker>)> = pools
                 .iter()
-                .map(|pool| (*pool, self.blocker(task.queue, class, min, *pool)))
+                .map(|pool| {
+                    let class = self.classes.class(class);
+                    (*pool, self.blocker(task.queue, class, min, *pool, true))
+                })
                 .collect();
             if found.iter().all(|(_, blocker)| blocker.is_some()) && min > 0 {
                 for (pool, blocker) in found {
@@ -168,14 +173,14 @@ impl Sched {
     }
 
     /// What holds a group in one pool, were it alone; `None` where it would fit.
-    fn blocker(
+    pub(crate) fn blocker(
         &self,
         queue: QueueIdx,
-        class_idx: ClassIdx,
+        class: &Class,
         min: u32,
         pool_idx: PoolIdx,
+        with_quota: bool,
     ) -> Option<Blocker> {
-        let class = self.classes.class(class_idx);
         let pool = self.cluster.pool(pool_idx);
         if pool.count == 0 {
             return Some(Blocker::NoNodes);
@@ -199,8 +204,11 @@ impl Sched {
         if let Some(never) = self.never_fits(&eligible, &ask, pool_idx, class) {
             return Some(never);
         }
-        let total = self.class_amount(class_idx, pool_idx).times(i64::from(min));
-        if let Some(quota) = self.quota_blocker(queue, pool_idx, &total) {
+        let total = self
+            .cluster
+            .amount(&class.spec.request, pool_idx)
+            .times(i64::from(min));
+        if with_quota && let Some(quota) = self.quota_blocker(queue, pool_idx, &total) {
             return Some(quota);
         }
         let (near, far): (Vec<NodeIdx>, Vec<NodeIdx>) = eligible

@@ -82,7 +82,8 @@ fn fractions_share_a_device_and_never_more_than_it_has() {
          start b: 0.0@1[g1*600]
          start c: 0.0@1[g0*500]
          d waits at 1
-         in `p`: 0 of 1 members fit now; gpu is short (0.4 free)",
+         in `p`: 0 of 1 members fit now; gpu is short (0.4 free)
+         would start: ask 0.4 GPUs instead of 0.5",
     );
 }
 
@@ -241,7 +242,8 @@ fn a_group_stays_in_the_tightest_rack() {
         "start a: 0.0@3 0.1@3 0.2@4 0.3@4 0.4@4 0.5@4
          start b: 0.0@1 0.1@1 0.2@1 0.3@1 0.4@2 0.5@2
          c waits at 1
-         in `p`: 2 of 6 members fit now; cpu is short (2 free)",
+         in `p`: 2 of 6 members fit now; cpu is short (2 free)
+         would start: ask 2 members instead of 6",
     );
 }
 

@@ -40,7 +40,8 @@ fn ceilings_hold_up_the_tree() {
          b waits at 1
          in `p`: queue `team` uses 3 of its gpu limit 3; this asks for 1 more
          d waits at 1
-         in `p`: queue `org` uses 4 of its gpu limit 4; this asks for 1 more",
+         in `p`: queue `org` uses 4 of its gpu limit 4; this asks for 1 more
+         would start: raise the gpu limit of queue `org` by 1",
     );
 }
 

@@ -28,6 +28,7 @@ fn a_higher_priority_stops_the_cheapest_of_its_queue() {
          nominate urgent: 2
          urgent waits at 1
          in `p`: 1 tasks are stopping to make room, by 1970-01-01T01:17:10.000Z
+         expected in 30s
          young stops: preempted by a higher priority, to make room for `urgent`
          start urgent: 0.0@2
          start firm: 0.0@2

@@ -123,6 +123,7 @@ fn a_lost_node_counts_until_released() {
         "start a: 0.0@1
          b waits at 1
          in `p`: queue `q` uses 8 of its cpu limit 8; this asks for 8 more
+         would start: raise the cpu limit of queue `q` by 8
          start b: 0.0@2
          q uses cpu 8",
     );
@@ -150,7 +151,8 @@ fn a_restart_finds_everything_as_it_was() {
          start b: 0.0@1[g1]
          q uses cpu 2, gpu 1.5
          c waits at 1
-         in `p`: queue `q` uses 1.5 of its gpu limit 2; this asks for 0.6 more",
+         in `p`: queue `q` uses 1.5 of its gpu limit 2; this asks for 0.6 more
+         would start: ask 0.5 GPUs instead of 0.6",
     );
 }
 
