@@ -106,14 +106,15 @@ impl Sched {
 
     /// Replicas that were admitted before take their seats again before anybody else is looked at.
     fn place_readmitted(&mut self, now: Time, budget: &mut Budget, decisions: &mut Vec<Decision>) {
-        for queue in self.waiting.ready_queues() {
-            while let Some(next) = self.waiting.next(queue) {
-                if !self.tasks.get(next.2).readmit {
-                    break;
-                }
-                budget.spend(1);
-                self.try_start(next, now, budget, decisions);
-            }
+        loop {
+            let queues = self.waiting.ready_queues().into_iter();
+            let heads = queues.filter_map(|queue| self.waiting.next(queue));
+            let first = heads.min_by_key(|(_, order, _)| *order);
+            let Some(next) = first.filter(|(.., idx)| self.tasks.get(*idx).readmit) else {
+                return;
+            };
+            budget.spend(1);
+            self.try_start(next, now, budget, decisions);
         }
     }
 
