@@ -786,6 +786,16 @@ pub const ROUTES: &[Route] = &[
         "Output of a replica, under its attempt token."
     ),
     route!(
+        "gatewayFeed",
+        Get,
+        "/v1/gateway/feed",
+        Platform,
+        &[],
+        Body::None,
+        Answer::Bytes("text/event-stream"),
+        "What the gateway routes to: the whole table at first, and again when it has changed."
+    ),
+    route!(
         "rsh",
         Get,
         "/v1/rsh",

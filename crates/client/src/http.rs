@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Span = Span::from_secs(5);
+/// How long a connection may be silent before the system asks whether the other side is there.
+const KEEPALIVE: Span = Span::from_secs(15);
 /// How long a stream may be silent: servers send a comment every 15 seconds.
 pub(crate) const SILENCE_MAX: Span = Span::from_secs(60);
 /// The most bytes of an answer that is read as one value.
@@ -58,6 +60,7 @@ impl Client {
                 .default_headers(headers(config.token.as_deref())?)
                 .user_agent(concat!("moonshot/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(CONNECT_TIMEOUT.as_std())
+                .tcp_keepalive(KEEPALIVE.as_std())
                 .redirect(reqwest::redirect::Policy::none());
             if http1 {
                 builder = builder.http1_only();

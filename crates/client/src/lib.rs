@@ -18,7 +18,7 @@ mod watch;
 pub use blobs::Progress;
 pub use error::ClientError;
 pub use http::{Client, Config};
-pub use logs::{LogQuery, Logs};
+pub use logs::{LogQuery, LogText, Logs};
 pub use objects::{ApplyOptions, ListQuery, Page};
 pub use platform::AppAnswer;
 pub use socket::{Exec, ExecTarget, PortForward};

@@ -175,6 +175,18 @@ pub async fn end_task(tx: &mut Tx<'_>, task: Uid) -> Result<(), DbError> {
     .map(|_| ())
 }
 
+/// Whether an owner has a task that holds capacity.
+pub async fn has_admitted(tx: &mut Tx<'_>, owner: Uid) -> Result<bool, DbError> {
+    let sql = "SELECT 1 FROM tasks WHERE owner = $1 AND state = 'admitted' LIMIT 1";
+    Ok(tx.fetch_one(sql, &[owner.into()]).await?.is_some())
+}
+
+/// Takes back every task of an owner that waits.
+pub async fn end_waiting_tasks(tx: &mut Tx<'_>, owner: Uid) -> Result<(), DbError> {
+    let sql = "UPDATE tasks SET state = 'ended' WHERE owner = $1 AND state = 'waiting'";
+    tx.execute(sql, &[owner.into()]).await.map(|_| ())
+}
+
 /// All tasks that are not over.
 pub async fn open_tasks(db: &Db) -> Result<Vec<Task>, DbError> {
     let sql = "SELECT uid, owner, owner_kind, tenant, project, cluster, unit, attempt, queue, priority, state, submitted_at, \

@@ -57,6 +57,15 @@ pub async fn acquire(
     .await
 }
 
+/// Ends whatever term is open. Only for a database that a single server can have open, by that server: the one
+/// before is known to be gone, so its lease need not run out.
+pub async fn clear(db: &Db, name: &'static str) -> Result<(), DbError> {
+    db.write(None, move |tx| {
+        Box::pin(async move { tx.execute("UPDATE leases SET until = 0 WHERE name = $1", &[name.into()]).await.map(|_| ()) })
+    })
+    .await
+}
+
 /// Gives the lease up, so that another need not wait for its end.
 pub async fn release(db: &Db, name: &'static str, holder: &str) -> Result<(), DbError> {
     let holder = holder.to_owned();

@@ -72,6 +72,17 @@ impl Place {
 /// Every verb.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    // ---- the platform on this machine ----
+    /// Start the platform on this machine, in the background.
+    Up(cmd::platform::UpArgs),
+    /// Stop the platform and what runs on it.
+    Down(cmd::platform::DownArgs),
+    /// Run the server: API, console, controllers, scheduler.
+    Server(cmd::platform::RoleArgs),
+    /// Run the gateway, through which Apps are reached.
+    Gateway(cmd::platform::RoleArgs),
+    /// Check the settings of the server and the gateway, and show them.
+    Config(cmd::platform::ConfigArgs),
     // ---- run and see ----
     /// Run a program of this directory as a Job and follow it.
     Run(Box<cmd::run::Args>),

@@ -232,13 +232,15 @@ fn locate(error: &mut FieldError, documents: &[Document]) {
     if error.line.is_some() {
         return;
     }
-    let (at, field) = match error
+    let numbered = error
         .field
         .strip_prefix('[')
-        .and_then(|rest| rest.split_once("]."))
-    {
+        .and_then(|rest| rest.split_once("]."));
+    let (at, field) = match numbered {
         Some((at, field)) => (at.parse().unwrap_or(0), field.to_owned()),
-        None => (0, error.field.clone()),
+        None if documents.len() == 1 => (0, error.field.clone()),
+        // Of which document it is, the server's message alone says.
+        None => return,
     };
     let Some(document) = documents.get(at) else {
         return;

@@ -18,7 +18,7 @@ use tokio::time::{Instant, interval, sleep};
 /// How often a waiting Job is asked why.
 const ASK: Duration = Duration::from_millis(700);
 /// Before a lost stream is opened again.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 /// How long the server may be away before following ends.
 const AWAY_MAX: Span = Span::from_secs(120);
 
@@ -81,6 +81,8 @@ impl Output {
                         .await;
                     match opened {
                         Ok(stream) => {
+                            // What came before was printed or not wanted; what came between must not be cut.
+                            self.query.tail = None;
                             self.stream = Some(stream);
                             continue;
                         }
@@ -126,6 +128,26 @@ impl Output {
     /// Lines that never ended.
     pub(crate) fn finish(&mut self) -> String {
         self.lines.finish()
+    }
+}
+
+/// Whether nothing more can come from an object.
+pub(crate) async fn is_over(session: &Session, kind: Kind, name: &str) -> Result<bool, Failure> {
+    match session
+        .client
+        .get::<Object>(kind, &session.project, name)
+        .await
+    {
+        Ok(object) => {
+            let phase = crate::view::status(&object, "phase");
+            Ok(JobPhase::ALL
+                .iter()
+                .any(|known| known.as_str() == phase && known.is_over()))
+        }
+        Err(error) if error.code() == Code::NotFound => Ok(true),
+        // Nothing is known; the stream will tell.
+        Err(error) if error.retry() == Retry::Later => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -111,7 +111,7 @@ pub(crate) fn yaml_text(value: &Value) -> String {
     text
 }
 
-const GREEN: [&str; 5] = ["Running", "Succeeded", "Available", "Ready", "yes"];
+const GREEN: [&str; 4] = ["Running", "Succeeded", "Ready", "yes"];
 const YELLOW: [&str; 9] = [
     "Queued",
     "Starting",
@@ -123,7 +123,7 @@ const YELLOW: [&str; 9] = [
     "Building",
     "Warning",
 ];
-const RED: [&str; 4] = ["Failed", "Unavailable", "NotReady", "Lost"];
+const RED: [&str; 2] = ["Failed", "NotReady"];
 
 /// Colours words that say a state, where they stand alone between spaces.
 fn paint(table: &str) -> String {

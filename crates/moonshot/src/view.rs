@@ -371,7 +371,7 @@ fn node_state(object: &Object) -> String {
     let cordoned = object.spec["unschedulable"] == Value::Bool(true);
     format!(
         "{}{}",
-        if ready { "Ready" } else { "Lost" },
+        if ready { "Ready" } else { "NotReady" },
         if cordoned { ",Cordoned" } else { "" }
     )
 }
@@ -433,7 +433,7 @@ pub(crate) mod tests {
             "App",
             "flights",
             json!({"template": {"command": ["python", "serve.py"]}}),
-            json!({"phase": "Available", "observedGeneration": 2, "replicas": 2, "ready": 2, "updated": 2, "revision": 3, "stableRevision": 3, "url": "http://127.0.0.1:8080/default/flights"}),
+            json!({"phase": "Ready", "observedGeneration": 2, "replicas": 2, "ready": 2, "updated": 2, "revision": 3, "stableRevision": 3, "url": "http://127.0.0.1:8080/default/flights"}),
         )
     }
 
@@ -481,7 +481,7 @@ pub(crate) mod tests {
             false,
             &expect![[r#"
             NAME     PHASE      READY  REVISION  URL                                    AGE   REASON
-            flights  Available  2/2    3         http://127.0.0.1:8080/default/flights  1h1m
+            flights  Ready  2/2    3         http://127.0.0.1:8080/default/flights  1h1m
         "#]],
         );
     }

@@ -61,7 +61,7 @@ async fn a_watch_goes_on_where_it_broke() {
 }
 
 #[tokio::test]
-async fn logs_come_as_frames_to_their_end() {
+async fn logs_come_as_frames_to_their_end_however_they_are_cut() {
     let stream = |Query(query): Query<BTreeMap<String, String>>| async move {
         assert_eq!(
             (
@@ -77,10 +77,14 @@ async fn logs_come_as_frames_to_their_end() {
                 "group": "worker", "index": 1, "attempt": 1, "stream": "stdout", "seq": seq,
                 "time": "2026-11-24T10:00:00.000Z", "text": format!("line {seq}\n"),
             });
-            write!(body, "id: {seq}\ndata: {frame}\n\n").unwrap();
+            writeln!(body, "{frame}\n").unwrap();
         }
-        body.push_str("event: end\ndata: {}\n\n");
-        ([(header::CONTENT_TYPE, "text/event-stream")], body)
+        let pieces: Vec<Result<Vec<u8>, std::io::Error>> = body
+            .as_bytes()
+            .chunks(7)
+            .map(|piece| Ok(piece.to_vec()))
+            .collect();
+        axum::body::Body::from_stream(futures_util::stream::iter(pieces))
     };
     let server = serve(Router::new().route("/v1/projects/p/jobs/a/logs", get(stream))).await;
     let query = LogQuery {
@@ -99,4 +103,22 @@ async fn logs_come_as_frames_to_their_end() {
         text.push_str(&frame.text);
     }
     assert_eq!(text, "line 1\nline 2\nline 3\n");
+}
+
+#[tokio::test]
+async fn logs_come_as_text() {
+    let text =
+        |Query(query): Query<BTreeMap<String, String>>| async move { format!("{query:?}\n") };
+    let server = serve(Router::new().route("/v1/projects/p/apps/a/logs", get(text))).await;
+    let mut logs = server
+        .client
+        .log_text(Kind::App, "p", "a", &LogQuery::default(), true, false)
+        .await
+        .unwrap();
+    let piece = String::from_utf8(logs.next().await.unwrap().unwrap()).unwrap();
+    assert_eq!(
+        piece,
+        "{\"follow\": \"false\", \"prefix\": \"true\", \"previous\": \"false\", \"timestamps\": \"false\"}\n"
+    );
+    assert_eq!(logs.next().await.unwrap(), None);
 }

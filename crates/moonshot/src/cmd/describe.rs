@@ -62,7 +62,7 @@ fn waits(kind: Kind, object: &Object) -> bool {
     let phase = status(object, "phase");
     match kind {
         Kind::Job => phase == "Queued",
-        Kind::App => ["Progressing", "Degraded", "Unavailable"].contains(&phase.as_str()),
+        Kind::App => ["Progressing", "Degraded"].contains(&phase.as_str()),
         Kind::Environment => phase == "Building",
         _ => false,
     }

@@ -61,17 +61,47 @@ pub(crate) async fn run(session: &Session, args: Args) -> Result<(), Failure> {
         prefix: (several || args.prefix) && !args.no_prefix,
         timestamps: args.timestamps,
     };
-    let mut output = Output::new(
-        session,
-        replica.target.kind,
-        &replica.target.name,
-        query,
-        style,
-    );
-    while let Some(text) = output.next().await? {
-        session.out.text(&text)?;
+    let (kind, name) = (replica.target.kind, replica.target.name);
+    if query.follow {
+        return stay(session, kind, &name, query, style).await;
     }
-    session.out.text(&output.finish())
+    let mut text = session
+        .client
+        .log_text(
+            kind,
+            &session.project,
+            &name,
+            &query,
+            style.prefix,
+            style.timestamps,
+        )
+        .await?;
+    while let Some(piece) = text.next().await? {
+        session.out.bytes(&piece)?;
+    }
+    Ok(())
+}
+
+/// Follows until the object is over, also over restarts of the server.
+async fn stay(
+    session: &Session,
+    kind: Kind,
+    name: &str,
+    query: LogQuery,
+    style: Style,
+) -> Result<(), Failure> {
+    let mut output = Output::new(session, kind, name, query, style);
+    loop {
+        // The order matters: what was written before the end was seen is printed after it.
+        let over = follow::is_over(session, kind, name).await?;
+        while let Some(text) = output.next().await? {
+            session.out.text(&text)?;
+        }
+        if over {
+            return session.out.text(&output.finish());
+        }
+        tokio::time::sleep(follow::PAUSE).await;
+    }
 }
 
 async fn find(session: &Session, words: &[String]) -> Result<(Replica, Object), Failure> {

@@ -22,6 +22,7 @@ pub(crate) mod logs;
 pub(crate) mod model;
 pub(crate) mod nodes;
 pub(crate) mod patch;
+pub(crate) mod platform;
 pub(crate) mod port_forward;
 pub(crate) mod predict;
 pub(crate) mod rollout;
@@ -46,6 +47,11 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     let over = cli.place.overrides();
     // Verbs that need no server.
     let verb = match cli.verb {
+        Verb::Up(args) => return platform::up(args),
+        Verb::Down(args) => return platform::down(&args),
+        Verb::Server(args) => return platform::server(args).await,
+        Verb::Gateway(args) => return platform::gateway(args).await,
+        Verb::Config(args) => return platform::config(&args),
         Verb::Context(verb) => return context::run(verb, Out::new()),
         Verb::Explain(args) => return explain::run(&args, Out::new()),
         Verb::ApiResources(args) => return api_resources::run(&args, Out::new()),
@@ -90,7 +96,12 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Uncordon(args) => nodes::uncordon(session, &args).await,
         Verb::Drain(args) => nodes::drain(session, &args).await,
         Verb::Whoami(args) => whoami::run(session, &args).await,
-        Verb::Context(_)
+        Verb::Up(_)
+        | Verb::Down(_)
+        | Verb::Server(_)
+        | Verb::Gateway(_)
+        | Verb::Config(_)
+        | Verb::Context(_)
         | Verb::Explain(_)
         | Verb::ApiResources(_)
         | Verb::Completion(_)

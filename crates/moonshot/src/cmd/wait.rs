@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// `KIND NAME…` or `KIND/NAME…`.
     #[arg(required = true, value_name = "OBJECT")]
     objects: Vec<String>,
-    /// `phase=A[,B]`, `condition=TYPE`, `delete`, or `done`: a Job is over, an App available, an Environment ready.
+    /// `phase=A[,B]`, `condition=TYPE`, `delete`, or `done`: a Job is over, an App or Environment ready.
     #[arg(long = "for", value_name = "STATE", default_value = "done")]
     state: String,
     /// How long.
@@ -72,7 +72,7 @@ impl Condition {
         let phase = |word: &str| Condition::Phase(vec![word.to_owned()]);
         match kind {
             Kind::Job => phase("Succeeded"),
-            Kind::App => phase("Available"),
+            Kind::App => phase("Ready"),
             Kind::Environment => phase("Ready"),
             _ => Condition::There,
         }
@@ -242,7 +242,7 @@ mod tests {
         check(Kind::Job, "condition=Admitted", Some("Running"), Look::Met);
         check(Kind::Job, "delete", Some("Succeeded"), Look::NotYet);
         check(Kind::Job, "delete", None, Look::Met);
-        check(Kind::App, "done", Some("Unavailable"), Look::NotYet);
+        check(Kind::App, "done", Some("Degraded"), Look::NotYet);
         check(
             Kind::Environment,
             "phase=Ready",
@@ -259,7 +259,7 @@ mod tests {
             "App",
             "a",
             json!({}),
-            json!({"phase": "Available", "observedGeneration": 1}),
+            json!({"phase": "Ready", "observedGeneration": 1}),
         );
         app.metadata.generation = Some(base::Generation(2));
         assert_eq!(

@@ -14,21 +14,30 @@ pub(crate) async fn open(
     content: Arc<Content>,
 ) -> Result<Arc<dyn engine::Engine>, String> {
     let root = settings.data_dir.join("engine");
+    // Groups are named for the installation: two of them on one machine do not meet.
+    let tag = format!("moonshot-{:08x}", super::server::short_hash(root.to_string_lossy().as_bytes()));
+    let (limits, warning) = match local::limits::detect(&tag) {
+        Ok(limits) => (Some(limits), None),
+        Err(warning) => (None, Some(warning)),
+    };
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_err(|error| format!("cannot read which boot this is: {error}"))?;
     let config = Config {
         shim: shim.to_owned(),
         nodes: settings.nodes,
         reserve: base::Resources::default(),
+        path: std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".to_owned()),
         ports: local::config::PORTS,
         address: "127.0.0.1".to_owned(),
         spool_max: local::config::SPOOL_MAX,
         backoff: Backoff::STANDARD,
-        boot: local::boot_id(),
-        limits: local::limits::detect(&root),
+        boot: boot.trim().to_owned(),
+        limits,
         gpus: local::gpu::detect(settings.fake_gpus),
         sink: Arc::clone(&content) as Arc<dyn engine::OutputSink>,
         content,
         root,
     };
-    let local = Local::open(config).await.map_err(|error| format!("cannot open the engine: {}", chain(&error)))?;
+    let local = Local::open(config, warning).await.map_err(|error| format!("cannot open the engine: {}", chain(&error)))?;
     Ok(Arc::new(local))
 }

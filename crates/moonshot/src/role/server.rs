@@ -52,6 +52,10 @@ pub(crate) async fn run(settings: Settings, detach: bool) -> Result<(), String> 
     let platform = Arc::new(build(&settings, &stop).await?);
     auth::bootstrap(&platform, &token_file(&data)).await.map_err(|error| failed("cannot make the first token")(&error))?;
     usecase::apply::seed(&platform).await.map_err(|error| failed("cannot make what every installation has")(&error))?;
+    if !platform.db.is_shared() {
+        // This process holds the directory's lock: the server before it is gone.
+        db::leases::clear(&platform.db, "leader").await.map_err(|error| failed("cannot take the lead")(&error))?;
+    }
     let holder = format!("{}-{}", std::process::id(), server::platform::new_uid(base::Time::from_ms(0)).short());
     let mut tasks = server::control::tasks::Tasks::new(stop.clone());
     let (leading, term) = (Arc::clone(&platform), stop.clone());
@@ -127,7 +131,7 @@ fn shim(data: &Path) -> Result<PathBuf, String> {
     }
     // Named by its content: a running shim's file is never written to.
     use std::os::unix::fs::PermissionsExt;
-    let name = format!("moonshot-shim-{:08x}", crc(SHIM));
+    let name = format!("moonshot-shim-{:08x}", short_hash(SHIM));
     let path = data.join("bin").join(name);
     if !path.exists() {
         let dir = data.join("bin");
@@ -141,8 +145,8 @@ fn shim(data: &Path) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-/// A short name for content; nothing hangs on its strength.
-fn crc(bytes: &[u8]) -> u32 {
+/// A short name for content; nothing hangs on its strength (FNV-1a).
+pub(crate) fn short_hash(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
@@ -168,6 +172,12 @@ pub(crate) fn start_role(settings: &Settings, role: &str) -> std::io::Result<()>
     let log = File::options().create(true).append(true).open(dir.join(format!("{role}.log")))?;
     let mut child = Command::new(std::env::current_exe()?)
         .args([role, "--detach"])
+        // What flags of `up` said, so that both roles agree with it.
+        .env("MOONSHOT_DATA_DIR", &settings.data_dir)
+        .env("MOONSHOT_LISTEN", settings.listen.to_string())
+        .env("MOONSHOT_GATEWAY_LISTEN", settings.gateway_listen.to_string())
+        .env("MOONSHOT_NODES", settings.nodes.to_string())
+        .env("MOONSHOT_FAKE_GPUS", settings.fake_gpus.to_string())
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Options {
     /// Run the example in this directory afterwards.
     pub(crate) quickstart: Option<PathBuf>,
+    /// Stay until the server ends.
+    pub(crate) foreground: bool,
 }
 
 /// Starts what does not run yet, and waits until it answers.
@@ -52,6 +54,11 @@ pub(crate) fn run(settings: &Settings, options: &Options) -> Result<(), String> 
     println!("Look:     moonshot status, moonshot get jobs, moonshot logs job/flights");
     println!("Stop:     moonshot down");
     println!("Server log: {}", log.display());
+    if options.foreground {
+        println!("In the foreground: Ctrl-C stops the server; what runs goes on until `moonshot down`.");
+        let ended = || files::holder(data, "server").is_none();
+        while !wait_until(Duration::from_secs(3600), ended) {}
+    }
     Ok(())
 }
 

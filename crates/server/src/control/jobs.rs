@@ -419,6 +419,7 @@ async fn perform(
                     .extend(task_of(rows, unit).map(Note::TaskGone));
             }
             JobAction::Finish { phase, reason } => {
+                pending.notes.extend(rows.units.values().filter_map(UnitRow::task).map(Note::TaskGone));
                 pending.ops.push(RowOp::Finish {
                     phase: phase.as_str().to_owned(),
                     code: reason.code.as_str().to_owned(),

@@ -354,9 +354,11 @@ async fn write_usage(control: &Control, told: &Told) -> Result<(), ControlError>
     let running = running_by_queue(control).await?;
     let mut by_pool: BTreeMap<String, (u32, base::Resources, base::Resources)> = BTreeMap::new();
     for (name, pool, usage) in nodes {
-        let Some((allocatable, used)) = usage else {
+        let Some((allocatable, free)) = usage else {
             continue;
         };
+        let mut used = allocatable.clone();
+        used.subtract(&free);
         let total = by_pool.entry(pool.clone()).or_default();
         total.0 += 1;
         total.1.add(&allocatable);

@@ -387,9 +387,11 @@ async fn apply(
             let Some(mut object) = objects::get_by_uid(tx, uid).await? else {
                 return Ok(());
             };
-            if object.finished_at.is_some() {
+            // A task that was admitted meanwhile is planned for first.
+            if object.finished_at.is_some() || control::has_admitted(tx, uid).await? {
                 return Ok(());
             }
+            control::end_waiting_tasks(tx, uid).await?;
             object.finished_at = Some(*at);
             object.phase.clone_from(phase);
             object.status = merged(

@@ -23,7 +23,7 @@ use std::time::Duration;
 use store::TenantPath;
 
 /// The largest upload.
-pub const UPLOAD_MAX: u64 = 8 << 30;
+const UPLOAD_MAX: u64 = 8 << 30;
 /// Lines of `tail` at most.
 const TAIL_MAX: usize = 100_000;
 /// While following, new replicas and the object's end are looked for at least this often.
