@@ -480,9 +480,9 @@ pub(crate) mod tests {
             &[app()],
             false,
             &expect![[r#"
-            NAME     PHASE      READY  REVISION  URL                                    AGE   REASON
-            flights  Ready  2/2    3         http://127.0.0.1:8080/default/flights  1h1m
-        "#]],
+                NAME     PHASE  READY  REVISION  URL                                    AGE   REASON
+                flights  Ready  2/2    3         http://127.0.0.1:8080/default/flights  1h1m
+            "#]],
         );
     }
 
