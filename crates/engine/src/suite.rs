@@ -365,16 +365,18 @@ pub async fn a_batch_program_is_never_restarted(bench: &impl Bench) {
 // ---- the stage they play on ----
 
 /// The epoch that the cases act under.
-const EPOCH: Epoch = Epoch(5);
+pub const EPOCH: Epoch = Epoch(5);
 
-struct Stage<'a, B> {
+/// A bench with a leader; what cases, and an engine's own tests, do with it.
+pub struct Stage<'a, B> {
     bench: &'a B,
     engine: Arc<dyn Engine>,
     node: String,
 }
 
 impl<'a, B: Bench> Stage<'a, B> {
-    async fn new(bench: &'a B) -> Self {
+    /// Takes the lead and looks for a node.
+    pub async fn new(bench: &'a B) -> Self {
         let engine = bench.engine();
         engine.lead(EPOCH).await.expect("the first leader leads");
         let observation = engine.observe(None, Span::ZERO).await.expect("observed");
@@ -392,7 +394,7 @@ impl<'a, B: Bench> Stage<'a, B> {
     }
 
     /// A group of one.
-    fn group(&self, life: Life, program: &Program) -> Group {
+    pub fn group(&self, life: Life, program: &Program) -> Group {
         static OWNERS: AtomicU64 = AtomicU64::new(1);
         let owner = Uid(u128::from(OWNERS.fetch_add(1, Ordering::Relaxed)));
         Group {
@@ -432,7 +434,8 @@ impl<'a, B: Bench> Stage<'a, B> {
         }
     }
 
-    fn declare_port(&self, group: &mut Group, number: u16) {
+    /// Gives the group's slot a port `http`.
+    pub fn declare_port(&self, group: &mut Group, number: u16) {
         group.template.ports = vec![PortSpec {
             name: "http".to_owned(),
             number,
@@ -441,24 +444,28 @@ impl<'a, B: Bench> Stage<'a, B> {
         group.slots[0].ports = BTreeMap::from([("http".to_owned(), number)]);
     }
 
-    async fn ensure(&self, group: &Group) {
+    /// Makes it exist.
+    pub async fn ensure(&self, group: &Group) {
         self.engine.ensure(EPOCH, group).await.expect("ensured");
     }
 
-    async fn start(&self, life: Life, program: &Program) -> ReplicaKey {
+    /// Makes a group of one exist.
+    pub async fn start(&self, life: Life, program: &Program) -> ReplicaKey {
         let group = self.group(life, program);
         self.ensure(&group).await;
         group.key(&group.slots[0])
     }
 
-    async fn remove(&self, key: &ReplicaKey, grace: Span) {
+    /// Stops or forgets it.
+    pub async fn remove(&self, key: &ReplicaKey, grace: Span) {
         self.engine
             .remove(EPOCH, key, grace, StopReason::Cancelled)
             .await
             .expect("removed");
     }
 
-    async fn observe(&self, cursor: Option<Cursor>) -> Observation {
+    /// Observes, waiting a second at most.
+    pub async fn observe(&self, cursor: Option<Cursor>) -> Observation {
         self.engine
             .observe(cursor, Span::from_secs(1))
             .await
@@ -466,7 +473,11 @@ impl<'a, B: Bench> Stage<'a, B> {
     }
 
     /// Waits until the replica is reported so.
-    async fn report(&self, key: &ReplicaKey, is: impl Fn(&ReplicaReport) -> bool) -> ReplicaReport {
+    pub async fn report(
+        &self,
+        key: &ReplicaKey,
+        is: impl Fn(&ReplicaReport) -> bool,
+    ) -> ReplicaReport {
         let mut last = None;
         let mut cursor = None;
         let found = tokio::time::timeout(PATIENCE, async {
@@ -491,11 +502,13 @@ impl<'a, B: Bench> Stage<'a, B> {
         }
     }
 
-    async fn phase(&self, key: &ReplicaKey, is: impl Fn(&Phase) -> bool) -> ReplicaReport {
+    /// Waits until its phase is so.
+    pub async fn phase(&self, key: &ReplicaKey, is: impl Fn(&Phase) -> bool) -> ReplicaReport {
         self.report(key, |report| is(&report.phase)).await
     }
 
-    async fn end(&self, key: &ReplicaKey) -> End {
+    /// Waits until it has ended.
+    pub async fn end(&self, key: &ReplicaKey) -> End {
         match self
             .phase(key, |phase| matches!(phase, Phase::Ended(_)))
             .await
@@ -507,7 +520,7 @@ impl<'a, B: Bench> Stage<'a, B> {
     }
 
     /// Waits until the replica is reported as gone to somebody who knows of it.
-    async fn gone(&self, key: &ReplicaKey, from: Cursor) {
+    pub async fn gone(&self, key: &ReplicaKey, from: Cursor) {
         let mut cursor = from;
         let gone = tokio::time::timeout(PATIENCE, async {
             loop {
@@ -522,7 +535,7 @@ impl<'a, B: Bench> Stage<'a, B> {
     }
 
     /// Waits until the output holds this text.
-    async fn frames(&self, key: &ReplicaKey, text_in_it: &str) -> Vec<Frame> {
+    pub async fn frames(&self, key: &ReplicaKey, text_in_it: &str) -> Vec<Frame> {
         let found = tokio::time::timeout(PATIENCE, async {
             loop {
                 let frames = self.bench.output(key);
@@ -538,7 +551,8 @@ impl<'a, B: Bench> Stage<'a, B> {
     }
 }
 
-fn text(frames: &[Frame], stream: Stream) -> String {
+/// What a stream said.
+pub fn text(frames: &[Frame], stream: Stream) -> String {
     let of_stream = frames.iter().filter(|frame| frame.stream == stream);
     let bytes: Vec<u8> = of_stream.flat_map(|frame| frame.bytes.clone()).collect();
     String::from_utf8(bytes).expect("the suite's programs write text")

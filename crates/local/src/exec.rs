@@ -122,7 +122,11 @@ fn enter(
     command.env_clear().envs(variables);
     command.current_dir(fs::read_link(format!("/proc/{}/cwd", running.pid))?);
     command.arg("--").args(program);
-    command.process_group(0).kill_on_drop(true);
+    if !terminal {
+        // With a terminal it makes a session, which a group's leader may not.
+        command.process_group(0);
+    }
+    command.kill_on_drop(true);
     Ok(command)
 }
 

@@ -1,7 +1,7 @@
 //! A machine of its own for each test: a temporary root, a sink in memory, contents in a directory.
 
 use base::{Digest, Resources, Seq, Span};
-use engine::suite::{Bench, Program, SECRET};
+use engine::suite::{Bench, Program, SECRET, Stage};
 use engine::{
     BoxFuture, Content, Engine, EngineError, Frame, OutputSink, ReplicaKey, SecretEntries,
 };
@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex};
 
 /// The shim: the one that was built for this test run, else a debug one built now.
-pub(crate) static SHIM: LazyLock<PathBuf> = LazyLock::new(|| {
+static SHIM: LazyLock<PathBuf> = LazyLock::new(|| {
     if let Some(shim) = std::env::var_os("MOONSHOT_SHIM") {
         return PathBuf::from(shim);
     }
@@ -32,10 +32,13 @@ pub(crate) static SHIM: LazyLock<PathBuf> = LazyLock::new(|| {
 pub(crate) struct Memory {
     frames: Mutex<BTreeMap<ReplicaKey, Vec<Frame>>>,
     /// Says no to everything while set.
-    pub(crate) is_down: Mutex<bool>,
+    is_down: Mutex<bool>,
 }
 
 impl Memory {
+    pub(crate) fn set_down(&self, is_down: bool) {
+        *self.is_down.lock().expect("not poisoned") = is_down;
+    }
     pub(crate) fn of(&self, key: &ReplicaKey) -> Vec<Frame> {
         self.frames
             .lock()
@@ -75,7 +78,7 @@ impl OutputSink for Memory {
 }
 
 /// Blobs `<hex>` in a directory; kept outputs are copied beside them.
-pub(crate) struct Files(pub(crate) PathBuf);
+struct Files(PathBuf);
 
 impl Content for Files {
     fn blob<'a>(
@@ -130,10 +133,13 @@ impl Content for Files {
 
 /// One engine and all that it was built from.
 pub(crate) struct Machine {
-    pub(crate) local: Arc<Local>,
+    /// `None` while the server is away.
+    local: Option<Arc<Local>>,
     pub(crate) config: Config,
     pub(crate) sink: Arc<Memory>,
-    pub(crate) dir: Arc<tempfile::TempDir>,
+    pub(crate) dir: tempfile::TempDir,
+    /// A small file system under the root, to be taken away at the end.
+    mounted: Option<PathBuf>,
 }
 
 impl Machine {
@@ -142,14 +148,29 @@ impl Machine {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Machine {
-        let dir = Arc::new(tempfile::tempdir().expect("temporary directory"));
+        Machine::make(change, None).await
+    }
+
+    /// The root on a file system of so many bytes.
+    pub(crate) async fn on_small_disk(n_bytes: u64) -> Machine {
+        Machine::make(|_| {}, Some(n_bytes)).await
+    }
+
+    async fn make(change: impl FnOnce(&mut Config), disk: Option<u64>) -> Machine {
+        let dir = tempfile::tempdir().expect("temporary directory");
         let sink = Arc::new(Memory::default());
         let contents = dir.path().join("contents");
-        std::fs::create_dir(&contents).expect("made");
         let root = dir.path().join("engine");
+        std::fs::create_dir(&contents).expect("made");
+        std::fs::create_dir(&root).expect("made");
+        if let Some(n_bytes) = disk {
+            let size = std::ffi::CString::new(format!("size={n_bytes}")).expect("no zero");
+            let flags = rustix::mount::MountFlags::empty();
+            rustix::mount::mount("tmpfs", &root, "tmpfs", flags, size.as_c_str()).expect("mounted");
+        }
         let mut config = Config {
-            limits: local::limits::detect(&local::Config::tag(&root)).ok(),
-            root,
+            limits: local::limits::detect(&Config::tag(&root)).ok(),
+            root: root.clone(),
             shim: SHIM.clone(),
             nodes: 2,
             reserve: Resources::default(),
@@ -168,19 +189,172 @@ impl Machine {
             content: Arc::new(Files(contents)),
         };
         change(&mut config);
-        let local = Local::open(config.clone(), None).await.expect("opened");
-        Machine {
-            local: Arc::new(local),
+        let mut machine = Machine {
+            local: None,
             config,
             sink,
             dir,
+            mounted: disk.map(|_| root),
+        };
+        machine.reopen().await;
+        machine
+    }
+
+    pub(crate) fn local(&self) -> &Arc<Local> {
+        self.local.as_ref().expect("the server is there")
+    }
+
+    /// The server goes away without a word to what runs.
+    pub(crate) async fn close(&mut self) {
+        let local = self.local.take().expect("the server is there");
+        local.shutdown().await;
+        assert_eq!(
+            Arc::strong_count(&local),
+            1,
+            "nobody else holds the old server"
+        );
+    }
+
+    pub(crate) async fn reopen(&mut self) {
+        let local = Local::open(self.config.clone(), None)
+            .await
+            .expect("opened");
+        self.local = Some(Arc::new(local));
+    }
+
+    pub(crate) fn replica_dir(&self, key: &ReplicaKey) -> PathBuf {
+        self.config.root.join("replicas").join(name(key))
+    }
+
+    pub(crate) fn content_path(&self, digest: &Digest) -> PathBuf {
+        self.dir.path().join("contents").join(digest.hex())
+    }
+
+    /// SIGKILL to the shim of a run.
+    pub(crate) fn kill_shim(&self, key: &ReplicaKey, run: u32) {
+        let path = self.replica_dir(key).join(format!("runs/{run}/started"));
+        let started: shim::record::Started =
+            shim::record::read(&path).expect("read").expect("started");
+        let pid = i32::try_from(started.pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+    }
+
+    pub(crate) async fn wait_for(&self, what: &str, is: impl Fn() -> bool) {
+        let begun = std::time::Instant::now();
+        while !is() {
+            assert!(begun.elapsed().as_secs() < 60, "waited for {what}");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Removes every replica and looks for leftovers: processes, cgroups, files.
+    pub(crate) async fn assert_clean(&self) {
+        let stage = Stage::new(self).await;
+        let reports = stage.observe(None).await.replicas;
+        let cursor = stage.observe(None).await.cursor;
+        for report in &reports {
+            stage.remove(&report.key, Span::ZERO).await;
+            stage.end(&report.key).await;
+            stage.remove(&report.key, Span::ZERO).await;
+            stage.gone(&report.key, cursor).await;
+            assert_eq!(
+                count_processes(self, &report.key),
+                0,
+                "processes of {} are left",
+                report.key
+            );
+        }
+        let left = std::fs::read_dir(self.config.root.join("replicas")).expect("listed");
+        assert_eq!(left.count(), 0, "directories are left");
+        if let Some(limits) = &self.config.limits {
+            assert_eq!(limits.names(), Vec::<String>::new(), "cgroups are left");
+        }
+        let secrets = Path::new("/dev/shm").join(Config::tag(&self.config.root));
+        let n_secrets = std::fs::read_dir(secrets).map_or(0, Iterator::count);
+        assert_eq!(n_secrets, 0, "secrets are left");
+    }
+}
+
+impl Drop for Machine {
+    /// A failed test leaves nothing behind either.
+    fn drop(&mut self) {
+        self.local = None;
+        for pid in processes(&self.config.root.display().to_string()) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        if let Some(root) = &self.mounted {
+            let _ = rustix::mount::unmount(root, rustix::mount::UnmountFlags::DETACH);
+        }
+        let _ = std::fs::remove_dir(Path::new("/dev/shm").join(Config::tag(&self.config.root)));
+        if let Some(limits) = &self.config.limits {
+            // Shims follow their programs in a moment, and the kernel lets go of the groups.
+            for _ in 0..200 {
+                let left: Vec<String> = limits.names();
+                if left.iter().all(|name| limits.remove(name).is_ok()) {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            limits.close();
         }
     }
 }
 
+fn name(key: &ReplicaKey) -> String {
+    format!("{}.{}.{}.{}", key.owner, key.group, key.index, key.attempt)
+}
+
+/// Processes that a replica's program started, by the directory in their environment.
+pub(crate) fn count_processes(machine: &Machine, key: &ReplicaKey) -> usize {
+    processes(&machine.replica_dir(key).display().to_string()).len()
+}
+
+fn processes(path: &str) -> Vec<rustix::process::Pid> {
+    let home = format!("HOME={path}/");
+    let entries = std::fs::read_dir("/proc").expect("listed").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_ours = |pid: &i32| {
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environ
+            .split(|byte| *byte == 0)
+            .any(|variable| variable.starts_with(home.as_bytes()))
+    };
+    pids.filter(is_ours)
+        .filter_map(rustix::process::Pid::from_raw)
+        .collect()
+}
+
+pub(crate) fn has_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A test that cannot run here says so.
+pub(crate) fn skip(why: &str) {
+    println!("skipped: {why}");
+}
+
+/// A zstd-compressed tar of these files.
+pub(crate) fn packed(path: &Path, files: &[(&str, &str)]) {
+    let file = std::fs::File::create(path).expect("created");
+    let mut builder =
+        tar::Builder::new(zstd::stream::write::Encoder::new(file, 1).expect("encoder"));
+    for (name, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        builder
+            .append_data(&mut header, name, content.as_bytes())
+            .expect("appended");
+    }
+    builder.into_inner().expect("tar").finish().expect("zstd");
+}
+
 impl Bench for Machine {
     fn engine(&self) -> Arc<dyn Engine> {
-        Arc::clone(&self.local) as Arc<dyn Engine>
+        Arc::clone(self.local()) as Arc<dyn Engine>
     }
 
     fn command(&self, program: &Program) -> Vec<String> {
