@@ -38,7 +38,10 @@ pub fn lines(root: &str, before: &Value, after: &Value) -> Vec<String> {
 fn line(difference: &Difference) -> String {
     let field = &difference.field;
     match (&difference.before, &difference.after) {
-        (Some(before), Some(after)) => format!("~ {field}: {} -> {}", show(before), show(after)),
+        (Some(before), Some(after)) => {
+            let (before, after) = show_both(before, after);
+            format!("~ {field}: {before} -> {after}")
+        }
         (None, Some(after)) => format!("+ {field}: {}", show(after)),
         (Some(before), None) => format!("- {field}: {}", show(before)),
         (None, None) => String::new(),
@@ -55,6 +58,23 @@ fn show(value: &Value) -> String {
     }
 }
 
+/// Two long texts are shown from shortly before where they part.
+fn show_both(before: &Value, after: &Value) -> (String, String) {
+    const CONTEXT: usize = 20;
+    let (Value::String(a), Value::String(b)) = (before, after) else {
+        return (show(before), show(after));
+    };
+    let same = a.chars().zip(b.chars()).take_while(|(x, y)| x == y).count();
+    if same <= 2 * CONTEXT {
+        return (show(before), show(after));
+    }
+    let tail = |text: &str| -> String {
+        let rest: String = text.chars().skip(same - CONTEXT).collect();
+        format!("…{}", cut(&rest))
+    };
+    (tail(a), tail(b))
+}
+
 fn collect(at: &str, before: Option<&Value>, after: Option<&Value>, found: &mut Vec<Difference>) {
     match (before, after) {
         (Some(before), Some(after)) if before == after => {}
@@ -67,7 +87,7 @@ fn collect(at: &str, before: Option<&Value>, after: Option<&Value>, found: &mut 
             }
         }
         (Some(Value::Array(before)), Some(Value::Array(after)))
-            if holds_objects(before) && holds_objects(after) =>
+            if before.len() == after.len() || (holds_objects(before) && holds_objects(after)) =>
         {
             for i in 0..before.len().max(after.len()) {
                 collect(&path::index(at, i), before.get(i), after.get(i), found);
@@ -116,6 +136,17 @@ mod tests {
             ]
         );
         assert_eq!(lines("spec", &before, &before), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_small_change_in_a_long_text_is_seen() {
+        let long = |word: &str| json!({ "command": ["sh", "-c", format!("{}{word} and more", "x".repeat(200))] });
+        assert_eq!(
+            lines("", &long("old"), &long("new")),
+            [
+                "~ command[2]: …xxxxxxxxxxxxxxxxxxxxold and more -> …xxxxxxxxxxxxxxxxxxxxnew and more"
+            ]
+        );
     }
 
     #[test]

@@ -75,14 +75,14 @@ mod tests {
             Stage::Running,
             job.clone(),
             changed.clone(),
-            &["spec.command", "spec.groups[0].replicas"],
+            &["spec.command[0]", "spec.groups[0].replicas"],
         );
         check(
             Kind::Job,
             Stage::Over,
             job.clone(),
             changed,
-            &["spec.command", "spec.priority", "spec.groups[0].replicas"],
+            &["spec.command[0]", "spec.priority", "spec.groups[0].replicas"],
         );
         check(Kind::Job, Stage::Over, job.clone(), job, &[]);
         check(

@@ -325,7 +325,7 @@ mod tests {
             Owner:            ada
             Created:          2026-11-18T10:05:00.000Z (1h1m ago)
             Labels:           team=a
-            Phase:            Available
+            Phase:            Ready
             Replicas:         2
             Ready:            2
             Updated:          2

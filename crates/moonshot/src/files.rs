@@ -121,7 +121,10 @@ impl Source {
     fn not_valid(&self, problem: &Problem) -> Failure {
         let mut text = format!("{}: {}", self.name, problem.detail);
         if problem.errors.len() > 1 {
-            for error in &problem.errors {
+            // From the top of the file to its end.
+            let mut errors: Vec<&FieldError> = problem.errors.iter().collect();
+            errors.sort_by_key(|error| (error.line, error.column));
+            for error in errors {
                 text.push_str(&format!("\n  {error}"));
             }
         }

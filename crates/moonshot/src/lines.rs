@@ -62,12 +62,12 @@ impl Lines {
 
 fn head(style: Style, frame: &LogFrame) -> String {
     let mut head = String::new();
-    if style.timestamps {
-        write!(head, "{} ", frame.time).expect("writing to a String cannot fail");
-    }
     if style.prefix {
         write!(head, "{}/{} | ", frame.group, frame.index)
             .expect("writing to a String cannot fail");
+    }
+    if style.timestamps {
+        write!(head, "{} ", frame.time).expect("writing to a String cannot fail");
     }
     head
 }
@@ -121,7 +121,7 @@ mod tests {
         });
         assert_eq!(
             lines.push(&frame(1, "x\n")),
-            "1970-01-01T00:00:00.000Z worker/1 | x\n"
+            "worker/1 | 1970-01-01T00:00:00.000Z x\n"
         );
         let printed: usize = (0..100)
             .map(|_| lines.push(&frame(1, &"y".repeat(10_000))).len())

@@ -4,6 +4,7 @@ use crate::exit::Failure;
 use crate::session::Session;
 use crate::target::{self, Target};
 use api::Kind;
+use api::job::JobPhase;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -32,8 +33,15 @@ fn jobs(args: &Args) -> Result<Vec<String>, Failure> {
 
 pub(crate) async fn cancel(session: &Session, args: &Args) -> Result<(), Failure> {
     for name in jobs(args)? {
-        session.client.cancel(&session.project, &name).await?;
-        session.out.line(format!("job/{name} cancelled"))?;
+        let job = session.client.cancel(&session.project, &name).await?;
+        let phase = job.status.unwrap_or_default().phase;
+        let already = phase.is_over() && phase != JobPhase::Cancelled;
+        let word = if already {
+            format!("is over already: {}", phase.as_str())
+        } else {
+            "cancelled".to_owned()
+        };
+        session.out.line(format!("job/{name} {word}"))?;
     }
     Ok(())
 }

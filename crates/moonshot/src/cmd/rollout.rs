@@ -96,12 +96,17 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
             to_revision,
         } => {
             let name = app(&word)?;
-            let app = session
+            session
                 .client
                 .rollback(&session.project, &name, to_revision)
                 .await?;
-            let revision = app.status.map_or(0, |status| status.revision);
-            session.out.line(format!("app/{name} goes to revision {revision}; `moonshot rollout status {name}` follows it"))
+            let to = to_revision.map_or_else(
+                || "the stable revision before".to_owned(),
+                |number| format!("revision {number}"),
+            );
+            session.out.line(format!(
+                "app/{name} goes back to {to}; `moonshot rollout status {name}` follows it"
+            ))
         }
         Verb::Restart { app: word } => {
             let name = app(&word)?;
@@ -192,7 +197,7 @@ mod tests {
             probes: {}
 
             Changed since revision 1:
-              ~ command: ["serve","a"] -> ["serve","c"]
+              ~ command[1]: a -> c
         "#]]
         .assert_eq(&one(&revisions(), 3).unwrap());
         assert_eq!(one(&revisions(), 2).unwrap_err().exit_code(), 3);

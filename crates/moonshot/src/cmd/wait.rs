@@ -142,10 +142,10 @@ pub(crate) async fn until(
             (None, _) => return Err(Failure::NotFound(format!("there is no {}", target.show()))),
             (Some(object), Look::Never) => {
                 return Err(Failure::Failed(format!(
-                    "{} is {}, so it will not become {}",
+                    "{} will not become {} any more: it is {}",
                     target.show(),
-                    describe::phase(object),
-                    condition.show()
+                    condition.show(),
+                    describe::phase(object)
                 )));
             }
             (Some(object), Look::NotYet) => describe::phase(object),
