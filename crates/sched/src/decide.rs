@@ -403,6 +403,7 @@ impl Sched {
         self.keep();
         let task = self.tasks.get_mut(idx);
         task.stage = Stage::Starting(id);
+        self.consenting += usize::from(task.preemptible);
         task.started = now;
         let pending = Pending::Start {
             task: task.id,

@@ -177,6 +177,9 @@ impl Sched {
         now: Time,
         decisions: &mut Vec<Decision>,
     ) -> bool {
+        if !self.has_claims(run[0], pool) {
+            return false;
+        }
         let mut count = run.len();
         while count > 0 {
             let run = &run[..count];
@@ -188,6 +191,21 @@ impl Sched {
             }
             // A search for many that fails is repeated for few; one alone is always weighed.
             count = if count > 1 { (count / 8).max(1) } else { 0 };
+        }
+        false
+    }
+
+    /// Whether anybody could be stopped for a task at all: a quick look before a long search.
+    fn has_claims(&mut self, idx: TaskIdx, pool: PoolIdx) -> bool {
+        if self.consenting > 0 {
+            return true;
+        }
+        let queue = self.tasks.get(idx).queue;
+        for above in self.ledger.queue(queue).path.clone() {
+            let lines = self.ledger.lines(above, pool, &self.cluster);
+            if lines.guaranteed != crate::amount::Amount::ZERO {
+                return true;
+            }
         }
         false
     }

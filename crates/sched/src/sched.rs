@@ -63,6 +63,8 @@ pub struct Sched {
     pub(crate) nominations: BTreeMap<TaskId, Nomination>,
     /// Tasks that were told to stop and have not ended, in all and by the App that they disturb.
     pub(crate) stopping: u32,
+    /// Tasks that hold something and consent to being stopped.
+    pub(crate) consenting: usize,
     pub(crate) disrupted: Map<Uid, u32>,
     /// Nodes on which something may have to leave.
     pub(crate) suspects: BTreeSet<NodeIdx>,
@@ -96,6 +98,7 @@ impl Sched {
             reservations: BTreeMap::new(),
             nominations: BTreeMap::new(),
             stopping: 0,
+            consenting: 0,
             disrupted: Map::default(),
             suspects: BTreeSet::new(),
             growing: BTreeSet::new(),
@@ -433,6 +436,10 @@ impl Sched {
             self.count_stopping(idx, false);
         }
         self.growing.remove(&idx);
+        let task = self.tasks.get(idx);
+        if task.stage != Stage::Waiting && task.preemptible {
+            self.consenting -= 1;
+        }
         if let Some(task) = self.tasks.remove(idx) {
             for class in self.classes.release(task.shape) {
                 self.boards.forget(class, self.cluster.pools.len());
@@ -466,6 +473,7 @@ impl Sched {
         }
         let mut task = self.make_task(running.spec, Stage::Running);
         task.started = running.started;
+        self.consenting += usize::from(task.preemptible);
         let groups = self.classes.shape(task.shape).parts.len();
         let idx = self.tasks.insert(task);
         let mut placements = running.placements;
@@ -636,6 +644,7 @@ impl Sched {
                     self.insert_waiting(*spec);
                 } else {
                     let task = self.tasks.get_mut(idx);
+                    self.consenting -= usize::from(task.preemptible);
                     task.stage = Stage::Waiting;
                     task.given = Box::default();
                     self.enqueue(idx);

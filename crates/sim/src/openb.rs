@@ -272,8 +272,10 @@ pub fn core_task(number: usize, pod: &Pod) -> TaskSpec {
 
 fn run_core(machines: &[Machine], arriving: &[Pod]) -> Run {
     // A list of models in this trace is a set, so fragmentation comes before its order.
+    // Who does not fit is dropped, so there is nobody to keep nodes for.
     let mut core = Sched::new(Config {
         models: ModelOrder::AfterFragmentation,
+        backfill: Backfill::Never,
         ..Config::standard()
     });
     for event in core_events(machines) {
