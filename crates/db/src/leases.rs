@@ -61,7 +61,14 @@ pub async fn acquire(
 /// before is known to be gone, so its lease need not run out.
 pub async fn clear(db: &Db, name: &'static str) -> Result<(), DbError> {
     db.write(None, move |tx| {
-        Box::pin(async move { tx.execute("UPDATE leases SET until = 0 WHERE name = $1", &[name.into()]).await.map(|_| ()) })
+        Box::pin(async move {
+            tx.execute(
+                "UPDATE leases SET until = 0 WHERE name = $1",
+                &[name.into()],
+            )
+            .await
+            .map(|_| ())
+        })
     })
     .await
 }

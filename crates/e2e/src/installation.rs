@@ -34,7 +34,11 @@ impl Output {
     /// Standard output of a command that succeeded; panics otherwise.
     #[track_caller]
     pub fn ok(self) -> String {
-        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code, 0,
+            "stdout: {}\nstderr: {}",
+            self.stdout, self.stderr
+        );
         self.stdout
     }
 
@@ -59,11 +63,17 @@ impl Installation {
     pub fn start(settings: &[(&str, &str)]) -> Installation {
         let [listen, gateway] = free_ports();
         let mut installation = Installation {
-            dir: tempfile::Builder::new().prefix("moonshot-e2e-").tempdir().expect("a temporary directory"),
+            dir: tempfile::Builder::new()
+                .prefix("moonshot-e2e-")
+                .tempdir()
+                .expect("a temporary directory"),
             listen,
             gateway,
             server: None,
-            settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            settings: settings
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
         };
         installation.start_server();
         installation
@@ -71,7 +81,11 @@ impl Installation {
 
     /// Starts the server, after [`Installation::kill_server`] or at first.
     pub fn start_server(&mut self) {
-        let log = File::options().create(true).append(true).open(self.dir.path().join("server.log")).expect("a log file");
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join("server.log"))
+            .expect("a log file");
         let server = self
             .command(&["server"])
             .stdin(Stdio::null())
@@ -113,7 +127,14 @@ impl Installation {
             .env("MOONSHOT_SERVER", format!("http://{}", self.listen))
             .env("MOONSHOT_TOKEN_FILE", self.data().join("admin.token"))
             .envs(self.settings.iter().map(|(name, value)| (name, value)));
-        for cache in ["UV_CACHE_DIR", "PIP_CACHE_DIR", "SSL_CERT_FILE", "PIP_CERT", "PIP_INDEX_URL", "UV_INDEX_URL"] {
+        for cache in [
+            "UV_CACHE_DIR",
+            "PIP_CACHE_DIR",
+            "SSL_CERT_FILE",
+            "PIP_CERT",
+            "PIP_INDEX_URL",
+            "UV_INDEX_URL",
+        ] {
             if let Some(value) = std::env::var_os(cache) {
                 command.env(cache, value);
             }
@@ -157,14 +178,23 @@ impl Installation {
     #[track_caller]
     pub fn get(&self, kind: &str, name: &str) -> Option<Value> {
         let output = self.run(&["get", kind, name, "-o", "json"]);
-        if output.code == 3 { None } else { Some(output.json()) }
+        if output.code == 3 {
+            None
+        } else {
+            Some(output.json())
+        }
     }
 
     /// An object's `status.phase`.
     #[track_caller]
     pub fn phase(&self, kind: &str, name: &str) -> String {
-        let object = self.get(kind, name).unwrap_or_else(|| panic!("there is no {kind}/{name}"));
-        object["status"]["phase"].as_str().unwrap_or_default().to_owned()
+        let object = self
+            .get(kind, name)
+            .unwrap_or_else(|| panic!("there is no {kind}/{name}"));
+        object["status"]["phase"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// Waits until a Job or App is in one of the phases; returns the object.
@@ -174,7 +204,10 @@ impl Installation {
         let deadline = std::time::Instant::now() + patience;
         while std::time::Instant::now() < deadline {
             last = self.get(kind, name).unwrap_or_default();
-            if last["status"]["phase"].as_str().is_some_and(|phase| phases.contains(&phase)) {
+            if last["status"]["phase"]
+                .as_str()
+                .is_some_and(|phase| phases.contains(&phase))
+            {
                 return last;
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -182,7 +215,10 @@ impl Installation {
         let log = std::fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default();
         let tail: Vec<&str> = log.lines().rev().take(40).collect();
         let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
-        panic!("{kind}/{name} is not {phases:?} in {} s but:\n{last:#}\nserver:\n{tail}", patience.as_secs());
+        panic!(
+            "{kind}/{name} is not {phases:?} in {} s but:\n{last:#}\nserver:\n{tail}",
+            patience.as_secs()
+        );
     }
 
     /// The data directory.
@@ -209,7 +245,12 @@ impl Installation {
 impl Drop for Installation {
     fn drop(&mut self) {
         // Stops replicas, gateway and server; what does not stop in time is killed.
-        let _ = self.command(&["down"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let _ = self
+            .command(&["down"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
         if let Some(mut server) = self.server.take() {
             let _ = server.kill();
             let _ = server.wait();
@@ -219,7 +260,8 @@ impl Drop for Installation {
 
 /// Two port numbers that were free a moment ago, as `127.0.0.1:N`.
 fn free_ports() -> [String; 2] {
-    let listeners: Vec<TcpListener> =
-        (0..2).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    let listeners: Vec<TcpListener> = (0..2)
+        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
+        .collect();
     [0, 1].map(|i: usize| listeners[i].local_addr().expect("it is bound").to_string())
 }

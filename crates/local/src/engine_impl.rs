@@ -7,7 +7,7 @@ use crate::exec;
 use crate::host;
 use crate::layout::{GONE_PREFIX, Layout, ReplicaDir};
 use crate::limits;
-use crate::prepare::make_dir;
+use crate::prepare::{self, make_dir};
 use crate::record::{Replica, Stop};
 use crate::replica::{Actor, first_report, forget, remove_tree};
 use crate::sweep;
@@ -77,6 +77,9 @@ impl Local {
         make_dir(&layout.replicas(), 0o711).map_err(failed)?;
         let incarnation = next_incarnation(&layout).map_err(failed)?;
         let pokes = open_pokes(&layout).map_err(failed)?;
+        if let Some(limits) = &config.limits {
+            limits.open().map_err(failed)?;
+        }
         let nodes = host::nodes(&config, host::machine(), limits_warning.as_deref());
         let ctx = Arc::new(Ctx {
             table: Table::new(incarnation, nodes),
@@ -98,6 +101,12 @@ impl Local {
     pub async fn shutdown(&self) {
         let mut tasks = std::mem::take(&mut *self.tasks());
         tasks.shutdown().await;
+        // What still holds a group or a secret stays.
+        if let Some(limits) = &self.ctx.config.limits {
+            limits.close();
+        }
+        // Missing, or in use, is as good.
+        let _ = fs::remove_dir(prepare::secrets_base(&self.ctx));
     }
 
     /// Stops every replica and waits until each has ended.
@@ -357,7 +366,7 @@ impl Local {
         Ok(())
     }
 
-    fn start_exec(
+    async fn start_exec(
         &self,
         key: &ReplicaKey,
         command: &[String],
@@ -385,6 +394,7 @@ impl Local {
             .map_err(failed)?
             .ok_or_else(not_running)?;
         let (exec, task) = exec::start(&self.ctx, &replica, (&handle.dir, run), command, terminal)
+            .await
             .map_err(failed)?;
         self.spawn(task);
         Ok(exec)
@@ -432,7 +442,7 @@ impl Engine for Local {
         command: &'a [String],
         terminal: Option<(u16, u16)>,
     ) -> BoxFuture<'a, Result<Exec, EngineError>> {
-        Box::pin(async move { self.start_exec(key, command, terminal) })
+        Box::pin(self.start_exec(key, command, terminal))
     }
 }
 

@@ -5,6 +5,7 @@
 //! them.
 
 use crate::engine_impl::Ctx;
+use crate::environment::MARKER;
 use crate::layout::{ReplicaDir, dir_name};
 use crate::record::Replica;
 use engine::{Exec, ExecInput, ExecOutput, Stream};
@@ -18,6 +19,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
@@ -25,6 +27,8 @@ use tokio::sync::mpsc;
 
 /// Pieces of input or output that wait.
 const QUEUE_MAX: usize = 32;
+/// How often an environment that is not there yet is looked for.
+const ENVIRONMENT_TRIES: u32 = 100;
 /// Bytes of output in one piece.
 const PIECE_BYTES: usize = 16 << 10;
 
@@ -37,7 +41,9 @@ pub(crate) async fn status(
     command: &[String],
 ) -> Result<i32, String> {
     let failed = |error: io::Error| format!("`{}` cannot be started: {error}", command.join(" "));
-    let mut command_line = enter(ctx, replica, dir, run, command, false).map_err(failed)?;
+    let mut command_line = enter(ctx, replica, dir, run, command, false)
+        .await
+        .map_err(failed)?;
     command_line
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -47,14 +53,14 @@ pub(crate) async fn status(
 }
 
 /// Starts a program. Its task is for the caller to run to its end.
-pub(crate) fn start(
+pub(crate) async fn start(
     ctx: &Ctx,
     replica: &Replica,
     (dir, run): (&ReplicaDir, u32),
     command: &[String],
     terminal: Option<(u16, u16)>,
 ) -> io::Result<(Exec, impl Future<Output = ()> + Send + use<>)> {
-    let mut command_line = enter(ctx, replica, dir, run, command, terminal.is_some())?;
+    let mut command_line = enter(ctx, replica, dir, run, command, terminal.is_some()).await?;
     let (input_sender, input) = mpsc::channel(QUEUE_MAX);
     let (output, output_receiver) = mpsc::channel(QUEUE_MAX);
     let ends = match terminal {
@@ -88,7 +94,7 @@ enum Ends {
     Terminal(AsyncFd<OwnedFd>),
 }
 
-fn enter(
+async fn enter(
     ctx: &Ctx,
     replica: &Replica,
     dir: &ReplicaDir,
@@ -111,7 +117,7 @@ fn enter(
     if terminal {
         command.arg("--terminal");
     }
-    let environ = fs::read(format!("/proc/{}/environ", running.pid))?;
+    let environ = environment(running.pid).await?;
     let variables = environ.split(|byte| *byte == 0).filter_map(|variable| {
         let at = variable.iter().position(|byte| *byte == b'=')?;
         Some((
@@ -128,6 +134,23 @@ fn enter(
     }
     command.kill_on_drop(true);
     Ok(command)
+}
+
+/// The environment that a program was started with. For a moment after its start there is none to
+/// read; a program may also have written over it, and then what is there must do.
+async fn environment(pid: u32) -> io::Result<Vec<u8>> {
+    let mut tries = 1;
+    loop {
+        let environ = fs::read(format!("/proc/{pid}/environ"))?;
+        let is_whole = environ
+            .windows(MARKER.len())
+            .any(|window| window == MARKER.as_bytes());
+        if is_whole || tries == ENVIRONMENT_TRIES {
+            return Ok(environ);
+        }
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 fn open_terminal(command: &mut Command, size: (u16, u16)) -> io::Result<AsyncFd<OwnedFd>> {

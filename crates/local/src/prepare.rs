@@ -79,11 +79,15 @@ pub(crate) async fn prepare(
     })
 }
 
+/// Where the secret files of this engine's replicas lie.
+pub(crate) fn secrets_base(ctx: &Ctx) -> PathBuf {
+    Path::new(SHARED_MEMORY).join(ctx.layout.tag())
+}
+
 /// Where secret files of a replica lie, if shared memory can be used.
 pub(crate) fn secrets_dir(ctx: &Ctx, replica: &Replica) -> Option<PathBuf> {
-    let base = Path::new(SHARED_MEMORY);
-    let is_tmpfs = rustix::fs::statfs(base).is_ok_and(|stat| stat.f_type == 0x0102_1994);
-    is_tmpfs.then(|| base.join(ctx.layout.tag()).join(dir_name(&replica.key())))
+    let is_tmpfs = rustix::fs::statfs(SHARED_MEMORY).is_ok_and(|stat| stat.f_type == 0x0102_1994);
+    is_tmpfs.then(|| secrets_base(ctx).join(dir_name(&replica.key())))
 }
 
 /// The directory that `$MOONSHOT_OUTPUTS` names.

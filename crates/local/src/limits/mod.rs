@@ -24,6 +24,8 @@ const REMOVE_TRIES: u32 = 50;
 
 /// One group a replica, by name. Every call may be repeated.
 pub trait Limits: Send + Sync {
+    /// Makes what holds the groups.
+    fn open(&self) -> io::Result<()>;
     /// Makes the group and sets its limits; zero means none.
     fn create(&self, name: &str, want: &Resources) -> io::Result<Cgroup>;
     /// The files of a group that was made.
@@ -46,7 +48,7 @@ pub fn detect(tag: &str) -> Result<Arc<dyn Limits>, String> {
     let (mounts, own) = (read("/proc/self/mounts")?, read("/proc/self/cgroup")?);
     // Which version has the controllers decides: both may be mounted.
     if let Some(v1) = V1::find(&mounts, &own, tag) {
-        return match v1.begin() {
+        return match v1.open() {
             Ok(()) => Ok(Arc::new(v1)),
             Err(error) => Err(weak(&error)),
         };
@@ -56,7 +58,7 @@ pub fn detect(tag: &str) -> Result<Arc<dyn Limits>, String> {
             "no cgroup limits: no cgroup file system with cpu and memory is mounted".to_owned(),
         );
     };
-    match v2.begin() {
+    match v2.open() {
         Ok(()) => Ok(Arc::new(v2)),
         Err(error) => Err(weak(&error)),
     }

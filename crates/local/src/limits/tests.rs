@@ -33,7 +33,7 @@ fn want() -> Resources {
 fn version_2_on_a_fake_tree_writes_limits_and_reads_usage() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let limits = V2::at(dir.path().join("moonshot-x"));
-    limits.begin().expect("begun");
+    limits.open().expect("opened");
     let files = limits.create("r", &want()).expect("created");
     let group = dir.path().join("moonshot-x/r");
     let read = |file: &str| fs::read_to_string(group.join(file)).expect("written");

@@ -36,16 +36,16 @@ impl V1 {
         })
     }
 
-    pub(super) fn begin(&self) -> io::Result<()> {
-        self.bases().iter().try_for_each(|base| make(base))
-    }
-
     fn bases(&self) -> [&PathBuf; 3] {
         [&self.memory, &self.cpu, &self.cpuacct]
     }
 }
 
 impl Limits for V1 {
+    fn open(&self) -> io::Result<()> {
+        self.bases().iter().try_for_each(|base| make(base))
+    }
+
     fn create(&self, name: &str, want: &Resources) -> io::Result<Cgroup> {
         for base in self.bases() {
             make(&base.join(name))?;

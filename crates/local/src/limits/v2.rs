@@ -34,10 +34,16 @@ impl V2 {
         let has = |name| controllers.split_whitespace().any(|have| have == name);
         (has("cpu") && has("memory")).then(|| V2::at(parent.join(tag)))
     }
+}
 
+fn give_on(dir: &Path) -> io::Result<()> {
+    set(dir, "cgroup.subtree_control", "+cpu +memory")
+}
+
+impl Limits for V2 {
     /// Makes the base and hands it the controllers. A group below the root either holds processes or
     /// gives controllers on: where ours holds some, they move into a leaf first.
-    pub(super) fn begin(&self) -> io::Result<()> {
+    fn open(&self) -> io::Result<()> {
         let parent = self.base.parent().unwrap_or(Path::new("/"));
         if give_on(parent).is_err() {
             let leaf = parent.join(LEAF);
@@ -52,13 +58,7 @@ impl V2 {
         make(&self.base)?;
         give_on(&self.base)
     }
-}
 
-fn give_on(dir: &Path) -> io::Result<()> {
-    set(dir, "cgroup.subtree_control", "+cpu +memory")
-}
-
-impl Limits for V2 {
     fn create(&self, name: &str, want: &Resources) -> io::Result<Cgroup> {
         let dir = self.base.join(name);
         make(&dir)?;

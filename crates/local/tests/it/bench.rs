@@ -299,6 +299,17 @@ impl Drop for Machine {
                 std::thread::sleep(std::time::Duration::from_millis(10));
             }
             limits.close();
+            eprintln!(
+                "XXX {} {:?} {:?}",
+                self.config.root.display(),
+                limits.names(),
+                limits
+                    .files("x")
+                    .procs
+                    .iter()
+                    .map(|p| p.parent().unwrap().parent().unwrap().exists())
+                    .collect::<Vec<_>>()
+            );
         }
     }
 }

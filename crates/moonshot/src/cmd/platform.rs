@@ -54,7 +54,10 @@ pub(crate) fn up(args: UpArgs) -> Result<(), Failure> {
     let mut settings = settings()?;
     settings.nodes = args.nodes.unwrap_or(settings.nodes);
     settings.fake_gpus = args.fake_gpus.unwrap_or(settings.fake_gpus);
-    let options = up::Options { quickstart: args.quickstart, foreground: args.foreground };
+    let options = up::Options {
+        quickstart: args.quickstart,
+        foreground: args.foreground,
+    };
     up::run(&settings, &options).map_err(Failure::Failed)
 }
 
@@ -63,11 +66,15 @@ pub(crate) fn down(args: &DownArgs) -> Result<(), Failure> {
 }
 
 pub(crate) async fn server(args: RoleArgs) -> Result<(), Failure> {
-    server_role::run(settings()?, args.detach).await.map_err(Failure::Failed)
+    server_role::run(settings()?, args.detach)
+        .await
+        .map_err(Failure::Failed)
 }
 
 pub(crate) async fn gateway(args: RoleArgs) -> Result<(), Failure> {
-    gateway_role::run(settings()?, args.detach).await.map_err(Failure::Failed)
+    gateway_role::run(settings()?, args.detach)
+        .await
+        .map_err(Failure::Failed)
 }
 
 pub(crate) fn config(_: &ConfigArgs) -> Result<(), Failure> {
@@ -77,8 +84,18 @@ pub(crate) fn config(_: &ConfigArgs) -> Result<(), Failure> {
     println!("API and console  {}", settings.listen);
     println!("gateway          {}", settings.gateway_listen);
     // A database's address may hold a password.
-    println!("database         {}", if settings.database.is_some() { "PostgreSQL" } else { "SQLite in the data directory" });
-    println!("nodes            {} (pretended GPUs: {})", settings.nodes, settings.fake_gpus);
+    println!(
+        "database         {}",
+        if settings.database.is_some() {
+            "PostgreSQL"
+        } else {
+            "SQLite in the data directory"
+        }
+    );
+    println!(
+        "nodes            {} (pretended GPUs: {})",
+        settings.nodes, settings.fake_gpus
+    );
     println!();
     println!("Variables (or keys of the file that MOONSHOT_CONFIG_FILE names):");
     for (variable, key, default, what) in settings::TABLE {

@@ -20,7 +20,10 @@ pub(crate) fn run(settings: &Settings, keep: bool) -> Result<(), String> {
         match files::stop(data, role, PATIENCE) {
             Ok(None) => {}
             Ok(Some(true)) => stopped.push(role.to_owned()),
-            Ok(Some(false)) => stopped.push(format!("{role} (killed: it did not end in {} s)", PATIENCE.as_secs())),
+            Ok(Some(false)) => stopped.push(format!(
+                "{role} (killed: it did not end in {} s)",
+                PATIENCE.as_secs()
+            )),
             Err(error) => return Err(format!("cannot stop the {role}: {error}")),
         }
     }
@@ -55,9 +58,16 @@ fn stop_programs(engine: &Path) -> usize {
 }
 
 fn alive(pid: Pid) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     // A zombie has ended; only its parent has not looked yet.
-    !status.is_empty() && !status.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z')
+    !status.is_empty()
+        && !status
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .trim_start()
+            .starts_with('Z')
 }
 
 /// Shims whose replica directory is under this engine's root.
@@ -67,8 +77,14 @@ fn shims(engine: &Path) -> Vec<Pid> {
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let is_ours = |pid: &i32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let words: Vec<String> = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-        words.first().is_some_and(|program| program.contains("moonshot-shim")) && words.iter().any(|word| word.starts_with(&root))
+        let words: Vec<String> = line
+            .split(|byte| *byte == 0)
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect();
+        words
+            .first()
+            .is_some_and(|program| program.contains("moonshot-shim"))
+            && words.iter().any(|word| word.starts_with(&root))
     };
     pids.filter(is_ours).filter_map(Pid::from_raw).collect()
 }

@@ -15,7 +15,10 @@ pub(crate) async fn open(
 ) -> Result<Arc<dyn engine::Engine>, String> {
     let root = settings.data_dir.join("engine");
     // Groups are named for the installation: two of them on one machine do not meet.
-    let tag = format!("moonshot-{:08x}", super::server::short_hash(root.to_string_lossy().as_bytes()));
+    let tag = format!(
+        "moonshot-{:08x}",
+        super::server::short_hash(root.to_string_lossy().as_bytes())
+    );
     let (limits, warning) = match local::limits::detect(&tag) {
         Ok(limits) => (Some(limits), None),
         Err(warning) => (None, Some(warning)),
@@ -38,6 +41,8 @@ pub(crate) async fn open(
         content,
         root,
     };
-    let local = Local::open(config, warning).await.map_err(|error| format!("cannot open the engine: {}", chain(&error)))?;
+    let local = Local::open(config, warning)
+        .await
+        .map_err(|error| format!("cannot open the engine: {}", chain(&error)))?;
     Ok(Arc::new(local))
 }

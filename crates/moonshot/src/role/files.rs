@@ -25,7 +25,12 @@ fn path(data: &Path, role: &str) -> PathBuf {
 pub(crate) fn take(data: &Path, role: &str) -> io::Result<Option<RoleLock>> {
     let path = path(data, role);
     std::fs::create_dir_all(path.parent().expect("a pid file lies in `run`"))?;
-    let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(path)?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Ok(None);
     }
@@ -49,7 +54,9 @@ pub(crate) fn holder(data: &Path, role: &str) -> Option<Pid> {
 
 /// Asks the holder of a role to end and waits. `false` when it had to be killed.
 pub(crate) fn stop(data: &Path, role: &str, patience: Duration) -> io::Result<Option<bool>> {
-    let Some(pid) = holder(data, role) else { return Ok(None) };
+    let Some(pid) = holder(data, role) else {
+        return Ok(None);
+    };
     kill_process(pid, Signal::TERM)?;
     if wait_until(patience, || holder(data, role).is_none()) {
         return Ok(Some(true));

@@ -16,7 +16,9 @@ pub(crate) async fn run(settings: Settings, detach: bool) -> Result<(), String> 
     }
     telemetry();
     let data = &settings.data_dir;
-    let Some(_lock) = files::take(data, "gateway").map_err(|error| format!("cannot take the gateway's lock: {error}"))? else {
+    let Some(_lock) = files::take(data, "gateway")
+        .map_err(|error| format!("cannot take the gateway's lock: {error}"))?
+    else {
         return Err(format!("a gateway runs already on `{}`", data.display()));
     };
     let token_file = token_file(data);
@@ -33,7 +35,10 @@ pub(crate) async fn run(settings: Settings, detach: bool) -> Result<(), String> 
         file: data.join("run/routes.json"),
     };
     let stop = CancellationToken::new();
-    let config = gateway::Config { listen: settings.gateway_listen, source };
+    let config = gateway::Config {
+        listen: settings.gateway_listen,
+        source,
+    };
     let serve = gateway::run(config, stop.clone());
     tokio::pin!(serve);
     tokio::select! {

@@ -12,7 +12,9 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum QuickstartError {
     /// A command ended badly. It has said why.
-    #[error("`{0}` failed; its output is above. Repeat `moonshot up --quickstart` to go on from there")]
+    #[error(
+        "`{0}` failed; its output is above. Repeat `moonshot up --quickstart` to go on from there"
+    )]
     Step(String),
     /// The App answered something else than a prediction.
     #[error("the App answered: {0}")]
@@ -31,14 +33,46 @@ pub(crate) enum QuickstartError {
 /// Trains on the flights, serves the model and asks it once. `example` is the directory with the manifests.
 pub(crate) fn run(example: &Path, settings: &Settings) -> Result<(), QuickstartError> {
     let file = |name: &str| example.join(name).display().to_string();
-    println!("\nQuickstart: train XGBoost on 336,776 flights with two replicas, then serve the model with two more.");
+    println!(
+        "\nQuickstart: train XGBoost on 336,776 flights with two replicas, then serve the model with two more."
+    );
     step(settings, &["apply", "-f", &file("environment.yaml")])?;
-    step(settings, &["wait", "environment/flights", "--for", "phase=Ready", "--timeout", "20m"])?;
+    step(
+        settings,
+        &[
+            "wait",
+            "environment/flights",
+            "--for",
+            "phase=Ready",
+            "--timeout",
+            "20m",
+        ],
+    )?;
     step(settings, &["apply", "-f", &file("job.yaml")])?;
     step(settings, &["logs", "--follow", "job/flights"])?;
-    step(settings, &["wait", "job/flights", "--for", "phase=Succeeded", "--timeout", "20m"])?;
+    step(
+        settings,
+        &[
+            "wait",
+            "job/flights",
+            "--for",
+            "phase=Succeeded",
+            "--timeout",
+            "20m",
+        ],
+    )?;
     step(settings, &["apply", "-f", &file("app.yaml")])?;
-    step(settings, &["wait", "app/flights", "--for", "phase=Ready", "--timeout", "5m"])?;
+    step(
+        settings,
+        &[
+            "wait",
+            "app/flights",
+            "--for",
+            "phase=Ready",
+            "--timeout",
+            "5m",
+        ],
+    )?;
     predict(settings)
 }
 
@@ -54,7 +88,10 @@ fn predict(settings: &Settings) -> Result<(), QuickstartError> {
         settings.gateway_listen
     );
     println!("\n$ {command}");
-    let failed = |source| QuickstartError::Start { command: command.clone(), source };
+    let failed = |source| QuickstartError::Start {
+        command: command.clone(),
+        source,
+    };
     let token = std::fs::read_to_string(&token_file).map_err(failed)?;
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(settings.gateway_listen)?;
@@ -86,18 +123,37 @@ fn step(settings: &Settings, args: &[&str]) -> Result<(), QuickstartError> {
     let status = Command::new(this)
         .args(args)
         .env("MOONSHOT_SERVER", format!("http://{}", settings.listen))
-        .env("MOONSHOT_TOKEN_FILE", super::server::token_file(&settings.data_dir))
+        .env(
+            "MOONSHOT_TOKEN_FILE",
+            super::server::token_file(&settings.data_dir),
+        )
         .stdin(Stdio::null())
         .status()
-        .map_err(|source| QuickstartError::Start { command: shown.clone(), source })?;
-    if status.success() { Ok(()) } else { Err(QuickstartError::Step(shown)) }
+        .map_err(|source| QuickstartError::Start {
+            command: shown.clone(),
+            source,
+        })?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(QuickstartError::Step(shown))
+    }
 }
 
 /// The command as a person types it.
 fn shown(args: &[&str]) -> String {
     let quoted = args.iter().map(|arg| {
-        let plain = arg.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=@:".contains(c));
-        if plain { (*arg).to_owned() } else { format!("'{arg}'") }
+        let plain = arg
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_./=@:".contains(c));
+        if plain {
+            (*arg).to_owned()
+        } else {
+            format!("'{arg}'")
+        }
     });
-    std::iter::once("moonshot".to_owned()).chain(quoted).collect::<Vec<_>>().join(" ")
+    std::iter::once("moonshot".to_owned())
+        .chain(quoted)
+        .collect::<Vec<_>>()
+        .join(" ")
 }

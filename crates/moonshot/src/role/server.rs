@@ -9,7 +9,7 @@ use server::platform::{Hosts, Parts, Platform, SystemClock};
 use server::{content::Content, usecase};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -41,27 +41,50 @@ pub(crate) async fn run(settings: Settings, detach: bool) -> Result<(), String> 
         let what = what.to_owned();
         move |error: &dyn std::error::Error| format!("{what}: {}", chain(error))
     };
-    std::fs::create_dir_all(&data).map_err(|error| failed(&format!("cannot make `{}`", data.display()))(&error))?;
-    let Some(_lock) = files::take(&data, "server").map_err(|error| failed("cannot take the server's lock")(&error))? else {
-        return Err(format!("a server runs already on `{}`; `moonshot down` stops it", data.display()));
+    std::fs::create_dir_all(&data)
+        .map_err(|error| failed(&format!("cannot make `{}`", data.display()))(&error))?;
+    let Some(_lock) = files::take(&data, "server")
+        .map_err(|error| failed("cannot take the server's lock")(&error))?
+    else {
+        return Err(format!(
+            "a server runs already on `{}`; `moonshot down` stops it",
+            data.display()
+        ));
     };
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}; choose another with MOONSHOT_LISTEN", settings.listen))?;
+    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+        format!(
+            "cannot listen on {}: {error}; choose another with MOONSHOT_LISTEN",
+            settings.listen
+        )
+    })?;
     let stop = CancellationToken::new();
     let platform = Arc::new(build(&settings, &stop).await?);
-    auth::bootstrap(&platform, &token_file(&data)).await.map_err(|error| failed("cannot make the first token")(&error))?;
-    usecase::apply::seed(&platform).await.map_err(|error| failed("cannot make what every installation has")(&error))?;
+    auth::bootstrap(&platform, &token_file(&data))
+        .await
+        .map_err(|error| failed("cannot make the first token")(&error))?;
+    usecase::apply::seed(&platform)
+        .await
+        .map_err(|error| failed("cannot make what every installation has")(&error))?;
     if !platform.db.is_shared() {
         // This process holds the directory's lock: the server before it is gone.
-        db::leases::clear(&platform.db, "leader").await.map_err(|error| failed("cannot take the lead")(&error))?;
+        db::leases::clear(&platform.db, "leader")
+            .await
+            .map_err(|error| failed("cannot take the lead")(&error))?;
     }
-    let holder = format!("{}-{}", std::process::id(), server::platform::new_uid(base::Time::from_ms(0)).short());
+    let holder = format!(
+        "{}-{}",
+        std::process::id(),
+        server::platform::new_uid(base::Time::from_ms(0)).short()
+    );
     let mut tasks = server::control::tasks::Tasks::new(stop.clone());
     let (leading, term) = (Arc::clone(&platform), stop.clone());
-    tasks.start("leader", move || leader::run(Arc::clone(&leading), holder.clone(), term.clone()));
+    tasks.start("leader", move || {
+        leader::run(Arc::clone(&leading), holder.clone(), term.clone())
+    });
     let (gateway, watch) = (settings.clone(), stop.clone());
-    tasks.start("gateway", move || watch_gateway(gateway.clone(), watch.clone()));
+    tasks.start("gateway", move || {
+        watch_gateway(gateway.clone(), watch.clone())
+    });
     let (signals, ended) = (stop.clone(), stop.clone());
     tasks.start("signals", move || wait_for_signal(signals.clone()));
     let app = server::http::router(Arc::clone(&platform));
@@ -86,22 +109,33 @@ async fn axum_serve(listener: TcpListener, app: server::http::App, stop: Cancell
 
 async fn build(settings: &Settings, stop: &CancellationToken) -> Result<Platform, String> {
     let data = &settings.data_dir;
-    let clock = SystemClock { offset_ms: settings.clock_offset_ms };
+    let clock = SystemClock {
+        offset_ms: settings.clock_offset_ms,
+    };
     let location = match &settings.database {
         Some(url) => db::Location::Postgres(url.clone()),
         None => db::Location::Sqlite(data.join("moonshot.sqlite")),
     };
     let db_clock = Arc::new(move || server::platform::Clock::now(&clock));
-    let database = db::Db::open(db::Config { location, clock: db_clock })
-        .await
-        .map_err(|error| format!("cannot open the database: {}", chain(&error)))?;
+    let database = db::Db::open(db::Config {
+        location,
+        clock: db_clock,
+    })
+    .await
+    .map_err(|error| format!("cannot open the database: {}", chain(&error)))?;
     let store = store::Store::open(data.join("store")).map_err(|error| chain(&error))?;
     let logs = logs::Logs::open(data.join("logs")).map_err(|error| chain(&error))?;
     let key_file = data.join("server.key");
     let key = keys::read_or_make(&key_file, keys::random)
         .map_err(|error| format!("cannot keep the key in `{}`: {error}", key_file.display()))?;
     let venvs = Venvs::new(data.join("environments"));
-    let content = Content { db: database.clone(), store: store.clone(), logs: logs.clone(), venvs: venvs.clone(), key: key.clone() };
+    let content = Content {
+        db: database.clone(),
+        store: store.clone(),
+        logs: logs.clone(),
+        venvs: venvs.clone(),
+        key: key.clone(),
+    };
     let content = Arc::new(content);
     let engine = super::engine::open(settings, &shim(data)?, Arc::clone(&content)).await?;
     Ok(Platform::new(Parts {
@@ -116,7 +150,9 @@ async fn build(settings: &Settings, stop: &CancellationToken) -> Result<Platform
         gateway_url: format!("http://{}", settings.gateway_listen),
         console_url: crate::console::FILES.map(|_| format!("http://{}/", settings.listen)),
         console: crate::console::FILES,
-        hosts: Hosts { names: settings.hosts.clone() },
+        hosts: Hosts {
+            names: settings.hosts.clone(),
+        },
         stop: stop.clone(),
     }))
 }
@@ -124,7 +160,9 @@ async fn build(settings: &Settings, stop: &CancellationToken) -> Result<Platform
 /// The shim as a file that can be run.
 fn shim(data: &Path) -> Result<PathBuf, String> {
     if SHIM.is_empty() {
-        let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("moonshot-shim")));
+        let beside = std::env::current_exe()
+            .ok()
+            .and_then(|exe| Some(exe.parent()?.join("moonshot-shim")));
         return beside.filter(|path| path.exists()).ok_or_else(|| {
             "this program was built without its shim, and `moonshot-shim` is not beside it: build with `cargo xtask build`".to_owned()
         });
@@ -140,23 +178,35 @@ fn shim(data: &Path) -> Result<PathBuf, String> {
             .and_then(|()| std::fs::write(&draft, SHIM))
             .and_then(|()| std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)))
             .and_then(|()| std::fs::rename(&draft, &path));
-        written.map_err(|error| format!("cannot write the shim to `{}`: {error}", path.display()))?;
+        written
+            .map_err(|error| format!("cannot write the shim to `{}`: {error}", path.display()))?;
     }
     Ok(path)
 }
 
 /// A short name for content; nothing hangs on its strength (FNV-1a).
 pub(crate) fn short_hash(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 /// Starts the gateway's process when it does not run. It outlives the server: Apps stay reachable.
 async fn watch_gateway(settings: Settings, stop: CancellationToken) {
+    let mut child: Option<Child> = None;
     loop {
-        if files::holder(&settings.data_dir, "gateway").is_none()
-            && let Err(error) = start_role(&settings, "gateway")
+        // Whoever started it reaps it.
+        if child
+            .as_mut()
+            .is_some_and(|child| !matches!(child.try_wait(), Ok(None)))
         {
-            tracing::error!(%error, "cannot start the gateway");
+            child = None;
+        }
+        if child.is_none() && files::holder(&settings.data_dir, "gateway").is_none() {
+            match start_role(&settings, "gateway") {
+                Ok(started) => child = Some(started),
+                Err(error) => tracing::error!(%error, "cannot start the gateway"),
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(WATCH) => {}
@@ -166,29 +216,35 @@ async fn watch_gateway(settings: Settings, stop: CancellationToken) {
 }
 
 /// Starts a role in the background, its output in a file under the data directory.
-pub(crate) fn start_role(settings: &Settings, role: &str) -> std::io::Result<()> {
+pub(crate) fn start_role(settings: &Settings, role: &str) -> std::io::Result<Child> {
     let dir = settings.data_dir.join("run");
     std::fs::create_dir_all(&dir)?;
-    let log = File::options().create(true).append(true).open(dir.join(format!("{role}.log")))?;
-    let mut child = Command::new(std::env::current_exe()?)
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(dir.join(format!("{role}.log")))?;
+    Command::new(std::env::current_exe()?)
         .args([role, "--detach"])
         // What flags of `up` said, so that both roles agree with it.
         .env("MOONSHOT_DATA_DIR", &settings.data_dir)
         .env("MOONSHOT_LISTEN", settings.listen.to_string())
-        .env("MOONSHOT_GATEWAY_LISTEN", settings.gateway_listen.to_string())
+        .env(
+            "MOONSHOT_GATEWAY_LISTEN",
+            settings.gateway_listen.to_string(),
+        )
         .env("MOONSHOT_NODES", settings.nodes.to_string())
         .env("MOONSHOT_FAKE_GPUS", settings.fake_gpus.to_string())
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
-        .spawn()?;
-    // Whoever started it reaps it.
-    std::thread::spawn(move || child.wait());
-    Ok(())
+        .spawn()
 }
 
 pub(crate) async fn wait_for_signal(stop: CancellationToken) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         return;
     };
     tokio::select! {
@@ -203,7 +259,9 @@ pub(crate) async fn wait_for_signal(stop: CancellationToken) {
 pub(crate) fn telemetry() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("MOONSHOT_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A second start in one process (tests) keeps the first.
     let _ = if std::env::var("MOONSHOT_LOG_FORMAT").as_deref() == Ok("json") {
         subscriber.json().try_init()

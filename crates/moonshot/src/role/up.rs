@@ -27,19 +27,39 @@ pub(crate) fn run(settings: &Settings, options: &Options) -> Result<(), String> 
     let started = Instant::now();
     let data = &settings.data_dir;
     let runs = files::holder(data, "server").is_some();
+    let mut child = None;
     if !runs {
-        start_role(settings, "server").map_err(|error| format!("cannot start the server: {error}"))?;
+        let started = start_role(settings, "server");
+        child = Some(started.map_err(|error| format!("cannot start the server: {error}"))?);
     }
     let log = data.join("run/server.log");
-    let came = wait_until(PATIENCE, || answers(settings.listen, "/readyz") && answers(settings.gateway_listen, "/-/ready"));
+    let mut ended = false;
+    let mut came = false;
+    wait_until(PATIENCE, || {
+        // A server that cannot start has said why and is not waited for.
+        ended = child
+            .as_mut()
+            .is_some_and(|child| !matches!(child.try_wait(), Ok(None)));
+        came = answers(settings.listen, "/readyz") && answers(settings.gateway_listen, "/-/ready");
+        came || ended
+    });
     if !came {
         let tail = std::fs::read_to_string(&log).unwrap_or_default();
         let tail: Vec<&str> = tail.lines().rev().take(8).collect();
         let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n  ");
-        return Err(format!("the platform does not answer after {} s; {} ends with:\n  {tail}", PATIENCE.as_secs(), log.display()));
+        return Err(format!(
+            "the platform does not start ({:.0} s); {} ends with:\n  {tail}",
+            started.elapsed().as_secs_f64(),
+            log.display()
+        ));
     }
     let word = if runs { "runs already" } else { "is up" };
-    println!("Moonshot {word} ({:.1} s): API http://{}, Apps http://{}", started.elapsed().as_secs_f64(), settings.listen, settings.gateway_listen);
+    println!(
+        "Moonshot {word} ({:.1} s): API http://{}, Apps http://{}",
+        started.elapsed().as_secs_f64(),
+        settings.listen,
+        settings.gateway_listen
+    );
     remember(settings).map_err(|failure| failure.to_string())?;
     if let Some(example) = &options.quickstart {
         quickstart::run(example, settings).map_err(|error| error.to_string())?;
@@ -47,7 +67,11 @@ pub(crate) fn run(settings: &Settings, options: &Options) -> Result<(), String> 
     let token = token_file(data);
     println!();
     if crate::console::FILES.is_some() {
-        println!("Console:  http://{}/  (log in with the token in {})", settings.listen, token.display());
+        println!(
+            "Console:  http://{}/  (log in with the token in {})",
+            settings.listen,
+            token.display()
+        );
     } else {
         println!("Console:  not built in (it needs Node 20.19 or newer at build time)");
     }
@@ -55,7 +79,9 @@ pub(crate) fn run(settings: &Settings, options: &Options) -> Result<(), String> 
     println!("Stop:     moonshot down");
     println!("Server log: {}", log.display());
     if options.foreground {
-        println!("In the foreground: Ctrl-C stops the server; what runs goes on until `moonshot down`.");
+        println!(
+            "In the foreground: Ctrl-C stops the server; what runs goes on until `moonshot down`."
+        );
         let ended = || files::holder(data, "server").is_none();
         while !wait_until(Duration::from_secs(3600), ended) {}
     }
@@ -64,7 +90,9 @@ pub(crate) fn run(settings: &Settings, options: &Options) -> Result<(), String> 
 
 /// Writes the context `local`, and makes it the current one where none is.
 fn remember(settings: &Settings) -> Result<(), crate::exit::Failure> {
-    let Some(path) = context::path() else { return Ok(()) };
+    let Some(path) = context::path() else {
+        return Ok(());
+    };
     let mut file = context::read(&path)?;
     let before = file.clone();
     let local = context::Context {
@@ -74,7 +102,11 @@ fn remember(settings: &Settings) -> Result<(), crate::exit::Failure> {
     };
     file.contexts.insert("local".to_owned(), local);
     file.current.get_or_insert_with(|| "local".to_owned());
-    if file == before { Ok(()) } else { context::write(&path, &file) }
+    if file == before {
+        Ok(())
+    } else {
+        context::write(&path, &file)
+    }
 }
 
 /// Whether a GET answers 200.
@@ -82,7 +114,10 @@ fn answers(address: SocketAddr, path: &str) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+        )?;
         let mut answer = [0; 12];
         stream.read_exact(&mut answer)?;
         Ok(&answer[9..] == b"200")

@@ -419,7 +419,12 @@ async fn perform(
                     .extend(task_of(rows, unit).map(Note::TaskGone));
             }
             JobAction::Finish { phase, reason } => {
-                pending.notes.extend(rows.units.values().filter_map(UnitRow::task).map(Note::TaskGone));
+                pending.notes.extend(
+                    rows.units
+                        .values()
+                        .filter_map(UnitRow::task)
+                        .map(Note::TaskGone),
+                );
                 pending.ops.push(RowOp::Finish {
                     phase: phase.as_str().to_owned(),
                     code: reason.code.as_str().to_owned(),
@@ -506,24 +511,49 @@ fn slot_of(rows: &JobRows, context: &JobContext, key: &ReplicaKey) -> Option<(Ta
     ))
 }
 
-/// Each index of an array has a checkpoint directory of its own; the members of a gang share one.
+/// What differs between the members of a group: each index of an array has a checkpoint directory of its own, and
+/// the outputs of a gang are those of member 0.
 fn patched(group: &Group, restart: &Restart) -> Vec<Group> {
-    let Restart::Index { .. } = restart else {
-        return vec![group.clone()];
-    };
-    let one = |slot: &engine::Slot| {
-        let mut group = Group {
-            slots: vec![slot.clone()],
-            ..group.clone()
-        };
-        for mount in &mut group.template.mounts {
-            if let MountSource::Checkpoint(claim) = &mut mount.source {
-                *claim = checkpoint_claim(restart, slot.index);
-            }
+    match restart {
+        Restart::Index { .. } => group
+            .slots
+            .iter()
+            .map(|slot| of_index(group, slot, restart))
+            .collect(),
+        Restart::Gang | Restart::Rank => {
+            let (first, others): (Vec<_>, Vec<_>) = group
+                .slots
+                .iter()
+                .cloned()
+                .partition(|slot| slot.index.0 == 0);
+            let mut others = Group {
+                slots: others,
+                ..group.clone()
+            };
+            others.template.outputs.clear();
+            let first = Group {
+                slots: first,
+                ..group.clone()
+            };
+            [first, others]
+                .into_iter()
+                .filter(|group| !group.slots.is_empty())
+                .collect()
         }
-        group
+    }
+}
+
+fn of_index(group: &Group, slot: &engine::Slot, restart: &Restart) -> Group {
+    let mut group = Group {
+        slots: vec![slot.clone()],
+        ..group.clone()
     };
-    group.slots.iter().map(one).collect()
+    for mount in &mut group.template.mounts {
+        if let MountSource::Checkpoint(claim) = &mut mount.source {
+            *claim = checkpoint_claim(restart, slot.index);
+        }
+    }
+    group
 }
 
 /// A Job that is over, as the planner wants to know it.

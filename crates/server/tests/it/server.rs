@@ -142,7 +142,6 @@ impl Server {
     }
 
     /// Applies YAML; the results.
-    #[track_caller]
     pub(crate) async fn apply(&self, yaml: &str) -> Value {
         let answer = self.call("POST", "/v1/apply", json!(yaml)).await;
         assert_eq!(answer.status, 200, "{:#}", answer.body);

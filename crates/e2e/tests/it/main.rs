@@ -1,0 +1,6 @@
+//! The real program, end to end on this machine.
+
+mod apps;
+mod faults;
+mod jobs;
+mod quickstart;

@@ -1,0 +1,162 @@
+//! Archives made to do harm: nothing outside the destination is written, nothing panics.
+
+use crate::support::{Dice, content, files};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use store::pack::{pack, unpack};
+use tar::{EntryType, Header};
+
+/// An entry with a name as it stands, unchecked.
+fn entry(kind: EntryType, name: &str, link: &str, size: usize) -> Header {
+    let mut header = Header::new_gnu();
+    header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+    header.as_gnu_mut().unwrap().linkname[..link.len()].copy_from_slice(link.as_bytes());
+    header.set_entry_type(kind);
+    header.set_mode(0o4777);
+    header.set_size(size as u64);
+    header.set_cksum();
+    header
+}
+
+fn archive(path: &Path, entries: &[(Header, &[u8])]) {
+    let encoder = zstd::Encoder::new(File::create(path).unwrap(), 1).unwrap();
+    let mut tar = tar::Builder::new(encoder);
+    for (header, bytes) in entries {
+        tar.append(header, *bytes).unwrap();
+    }
+    tar.into_inner().unwrap().finish().unwrap();
+}
+
+#[test]
+fn no_entry_writes_outside_the_destination() {
+    let dir = tempfile::tempdir().unwrap();
+    let outside = dir.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("kept"), "before").unwrap();
+    let target = outside.to_str().unwrap();
+    let kept = outside.join("kept");
+    let kept = kept.to_str().unwrap();
+    let absolute = outside.join("new");
+    let absolute = absolute.to_str().unwrap();
+    let text: &[u8] = b"after!";
+    let file = |name| (entry(EntryType::Regular, name, "", text.len()), text);
+    let link = |name, target| (entry(EntryType::Symlink, name, target, 0), &b""[..]);
+    type Attack<'a> = (&'a str, Vec<(Header, &'a [u8])>);
+    let attacks: Vec<Attack<'_>> = vec![
+        ("parent", vec![file("../outside/new")]),
+        ("absolute", vec![file(absolute)]),
+        ("inner parent", vec![file("a/../../outside/new")]),
+        (
+            "through a link to a directory",
+            vec![link("d", target), file("d/new")],
+        ),
+        (
+            "through a relative link",
+            vec![link("d", "../outside"), file("d/new")],
+        ),
+        (
+            "through two links",
+            vec![link("d", "e"), link("e", target), file("d/new")],
+        ),
+        ("over a link to a file", vec![link("f", kept), file("f")]),
+        (
+            "a directory through a link",
+            vec![
+                link("d", target),
+                (entry(EntryType::Directory, "d/new", "", 0), b""),
+            ],
+        ),
+        (
+            "hard link",
+            vec![(entry(EntryType::Link, "h", kept, 0), b""), file("h")],
+        ),
+    ];
+    for (at, (what, entries)) in attacks.iter().enumerate() {
+        let evil = dir.path().join("evil.tar.zst");
+        archive(&evil, entries);
+        let into = dir.path().join(format!("into-{at}"));
+        std::fs::create_dir(&into).unwrap();
+        // Refused or harmless: what counts is what happened outside.
+        let _ = unpack(&evil, &into, 1_000);
+        assert_eq!(files(&outside), [outside.join("kept")], "{what}");
+        assert_eq!(
+            std::fs::read_to_string(outside.join("kept")).unwrap(),
+            "before",
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn devices_pipes_and_hard_links_are_refused() {
+    for kind in [
+        EntryType::Char,
+        EntryType::Block,
+        EntryType::Fifo,
+        EntryType::Link,
+        EntryType::Continuous,
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let evil = dir.path().join("evil.tar.zst");
+        archive(&evil, &[(entry(kind, "x", "y", 0), b"")]);
+        let into = dir.path().join("into");
+        std::fs::create_dir(&into).unwrap();
+        assert!(unpack(&evil, &into, 1_000).is_err(), "{kind:?}");
+        assert!(files(&into).is_empty(), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_small_archive_of_large_files_stops_at_the_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let evil = dir.path().join("evil.tar.zst");
+    let zeros = vec![0; 8 << 20];
+    let entries: Vec<(Header, &[u8])> = ["a", "b", "c"]
+        .map(|name| (entry(EntryType::Regular, name, "", zeros.len()), &zeros[..]))
+        .into();
+    archive(&evil, &entries);
+    assert!(
+        evil.metadata().unwrap().len() < 64 << 10,
+        "zeros compress well"
+    );
+    let into = dir.path().join("into");
+    std::fs::create_dir(&into).unwrap();
+    let limit = 10 << 20;
+    assert!(unpack(&evil, &into, limit).is_err());
+    let written: u64 = files(&into)
+        .iter()
+        .map(|path| path.metadata().unwrap().len())
+        .sum();
+    assert!(written <= limit, "{written} bytes were written");
+}
+
+#[test]
+fn cut_and_damaged_archives_are_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = dir.path().join("from");
+    std::fs::create_dir(&from).unwrap();
+    for at in 0..5 {
+        std::fs::write(from.join(format!("{at}")), content(at, 3_000)).unwrap();
+    }
+    let good = dir.path().join("good.tar.zst");
+    pack(&from, &good, u64::MAX).unwrap();
+    let whole = std::fs::read(&good).unwrap();
+    let mut dice = Dice::new();
+    let bad: PathBuf = dir.path().join("bad.tar.zst");
+    for round in 0..200 {
+        let mut bytes = whole.clone();
+        let at = dice.below(bytes.len() as u64) as usize;
+        let cut = round % 2 == 0;
+        if cut {
+            bytes.truncate(at);
+        } else {
+            bytes[at] ^= 1 << dice.below(8);
+        }
+        std::fs::write(&bad, &bytes).unwrap();
+        let into = dir.path().join(format!("into-{round}"));
+        std::fs::create_dir(&into).unwrap();
+        // Bytes that are flipped are for the digest to find; a cut must be an error by itself.
+        let unpacked = unpack(&bad, &into, u64::MAX);
+        assert!(!cut || unpacked.is_err(), "cut at {at} of {}", whole.len());
+    }
+}
