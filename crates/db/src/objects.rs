@@ -280,7 +280,7 @@ pub async fn read_by_uid(db: &Db, uid: Uid) -> Result<Option<Object>, DbError> {
 /// One page, newest first, and whether another follows.
 pub async fn list(db: &Db, kind: &str, filter: &Filter) -> Result<(Vec<Object>, bool), DbError> {
     let mut args: Vec<Value> = vec![kind.into()];
-    let mut sql = format!("SELECT {COLUMNS} FROM objects o WHERE kind = $1");
+    let mut sql = format!("SELECT {COLUMNS} FROM objects o WHERE kind = $1 AND is_current = 1");
     let bind = |args: &mut Vec<Value>, value: Value| {
         args.push(value);
         format!("${}", args.len())

@@ -4,8 +4,8 @@ use crate::wait::eventually;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::File;
-use std::io::Write;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -219,6 +219,29 @@ impl Installation {
             "{kind}/{name} is not {phases:?} in {} s but:\n{last:#}\nserver:\n{tail}",
             patience.as_secs()
         );
+    }
+
+    /// One request through the gateway: its status (0 where nobody answers) and body.
+    pub fn ask(&self, method: &str, path: &str, body: &str, with_token: bool) -> (u16, String) {
+        let token = std::fs::read_to_string(self.data().join("admin.token")).unwrap_or_default();
+        let auth = if with_token { format!("Authorization: Bearer {}\r\n", token.trim()) } else { String::new() };
+        let ask = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(&self.gateway)?;
+            stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+            write!(
+                stream,
+                "{method} {path} HTTP/1.1\r\nHost: {}\r\n{auth}Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                self.gateway,
+                body.len()
+            )?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        let answer = ask().unwrap_or_default();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        (status, body.to_owned())
     }
 
     /// The data directory.

@@ -322,7 +322,7 @@ async fn grace_is_for_those_who_clean_up() {
     let machine = Machine::new().await;
     let stage = Stage::new(&machine).await;
     // The shell dies of the signal at once; its child needs a moment, and gets it.
-    let child = "import signal, sys, time\ndef bye(*_):\n  time.sleep(0.3); print('saved', flush=True); sys.exit(0)\nsignal.signal(signal.SIGTERM, bye)\nprint('up', flush=True)\ntime.sleep(600)";
+    let child = "import os, signal, time\ndef bye(*_):\n  time.sleep(0.3); os.write(1, b'saved'); os._exit(0)\nsignal.signal(signal.SIGTERM, bye)\nprint('up', flush=True)\ntime.sleep(600)";
     let group = shell(
         &stage,
         Life::Batch,

@@ -59,8 +59,9 @@ async fn a_sender_that_fails_or_goes_away_leaves_nothing() {
 
     let (asked, was_asked) = oneshot::channel();
     let stuck = (&bytes[..]).chain(Stuck(Some(asked)));
+    let project = project();
     tokio::select! {
-        _ = store.put(&project(), stuck, u64::MAX, None) => panic!("the sender never ends"),
+        _ = store.put(&project, stuck, u64::MAX, None) => panic!("the sender never ends"),
         asked = was_asked => asked.unwrap(),
     }
     assert!(files(root.path()).is_empty());
