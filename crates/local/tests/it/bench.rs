@@ -188,7 +188,11 @@ impl Machine {
             sink: Arc::clone(&sink) as Arc<dyn OutputSink>,
             content: Arc::new(Files(contents)),
         };
+        let detected = config.limits.clone();
         change(&mut config);
+        if let (None, Some(unused)) = (&config.limits, detected) {
+            unused.close();
+        }
         let mut machine = Machine {
             local: None,
             config,
@@ -253,19 +257,31 @@ impl Machine {
     /// Removes every replica and looks for leftovers: processes, cgroups, files.
     pub(crate) async fn assert_clean(&self) {
         let stage = Stage::new(self).await;
-        let reports = stage.observe(None).await.replicas;
-        let cursor = stage.observe(None).await.cursor;
-        for report in &reports {
-            stage.remove(&report.key, Span::ZERO).await;
-            stage.end(&report.key).await;
-            stage.remove(&report.key, Span::ZERO).await;
-            stage.gone(&report.key, cursor).await;
-            assert_eq!(
-                count_processes(self, &report.key),
-                0,
-                "processes of {} are left",
-                report.key
+        let keys: Vec<ReplicaKey> = stage
+            .observe(None)
+            .await
+            .replicas
+            .into_iter()
+            .map(|report| report.key)
+            .collect();
+        let begun = std::time::Instant::now();
+        loop {
+            let left = stage.observe(None).await;
+            if left.replicas.is_empty() {
+                break;
+            }
+            assert!(
+                begun.elapsed().as_secs() < 60,
+                "not forgotten: {:#?}",
+                left.replicas
             );
+            for report in &left.replicas {
+                stage.remove(&report.key, Span::ZERO).await;
+            }
+            stage.observe(Some(left.cursor)).await;
+        }
+        for key in &keys {
+            assert_eq!(count_processes(self, key), 0, "processes of {key} are left");
         }
         let left = std::fs::read_dir(self.config.root.join("replicas")).expect("listed");
         assert_eq!(left.count(), 0, "directories are left");
@@ -299,17 +315,6 @@ impl Drop for Machine {
                 std::thread::sleep(std::time::Duration::from_millis(10));
             }
             limits.close();
-            eprintln!(
-                "XXX {} {:?} {:?}",
-                self.config.root.display(),
-                limits.names(),
-                limits
-                    .files("x")
-                    .procs
-                    .iter()
-                    .map(|p| p.parent().unwrap().parent().unwrap().exists())
-                    .collect::<Vec<_>>()
-            );
         }
     }
 }
