@@ -97,6 +97,8 @@ fn both(words: &[&str], at: &mut usize) -> bool {
 
 fn one(words: &[&str], at: &mut usize) -> bool {
     let Some(word) = words.get(*at) else {
+        // Cut off: past the end, so that the whole is refused.
+        *at = words.len() + 1;
         return false;
     };
     *at += 1;

@@ -82,7 +82,11 @@ mod tests {
             Stage::Over,
             job.clone(),
             changed,
-            &["spec.command[0]", "spec.priority", "spec.groups[0].replicas"],
+            &[
+                "spec.command[0]",
+                "spec.priority",
+                "spec.groups[0].replicas",
+            ],
         );
         check(Kind::Job, Stage::Over, job.clone(), job, &[]);
         check(

@@ -224,7 +224,11 @@ impl Installation {
     /// One request through the gateway: its status (0 where nobody answers) and body.
     pub fn ask(&self, method: &str, path: &str, body: &str, with_token: bool) -> (u16, String) {
         let token = std::fs::read_to_string(self.data().join("admin.token")).unwrap_or_default();
-        let auth = if with_token { format!("Authorization: Bearer {}\r\n", token.trim()) } else { String::new() };
+        let auth = if with_token {
+            format!("Authorization: Bearer {}\r\n", token.trim())
+        } else {
+            String::new()
+        };
         let ask = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect(&self.gateway)?;
             stream.set_read_timeout(Some(Duration::from_secs(30)))?;
@@ -240,7 +244,11 @@ impl Installation {
         };
         let answer = ask().unwrap_or_default();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .unwrap_or(0);
         (status, body.to_owned())
     }
 

@@ -8,6 +8,7 @@
 //! the contract that every implementation passes; [`fake`] is an engine in memory that can be told
 //! to lose, delay, duplicate and reorder.
 
+pub mod fake;
 pub mod group;
 pub mod observation;
 pub mod port;

@@ -83,6 +83,8 @@ pub(crate) enum Verb {
     Gateway(cmd::platform::RoleArgs),
     /// Check the settings of the server and the gateway, and show them.
     Config(cmd::platform::ConfigArgs),
+    /// Simulate the scheduler on traces: `moonshot sim` shows the commands.
+    Sim(cmd::platform::SimArgs),
     // ---- run and see ----
     /// Run a program of this directory as a Job and follow it.
     Run(Box<cmd::run::Args>),

@@ -33,7 +33,9 @@ fn a_rollout_loses_no_request_and_a_broken_one_is_rolled_back() {
     installation.apply(&app("one", false));
     installation.wait_for("app", "web", &["Ready"], PATIENCE);
     let word = || installation.ask("GET", "/default/web/", "", false);
-    eventually("the gateway knows the App", PATIENCE, || word() == (200, "one".to_owned()));
+    eventually("the gateway knows the App", PATIENCE, || {
+        word() == (200, "one".to_owned())
+    });
 
     installation.apply(&app("two", false));
     let mut answers = 0;
@@ -43,11 +45,15 @@ fn a_rollout_loses_no_request_and_a_broken_one_is_rolled_back() {
         assert_eq!(status, 200, "request {answers} of the rollout: {answer}");
         answers += 1;
         let status = installation.get("app", "web").expect("the App")["status"].clone();
-        let settled = status["phase"] == "Ready" && status["revision"] == 2 && status["stableRevision"] == 2;
+        let settled =
+            status["phase"] == "Ready" && status["revision"] == 2 && status["stableRevision"] == 2;
         if answer == "two" && settled {
             break;
         }
-        assert!(std::time::Instant::now() < deadline, "the rollout does not end: {status:#}");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the rollout does not end: {status:#}"
+        );
     }
     assert!(answers > 5, "only {answers} requests were made");
 
@@ -61,6 +67,10 @@ fn a_rollout_loses_no_request_and_a_broken_one_is_rolled_back() {
     });
 
     // By hand to the first one.
-    installation.run(&["rollout", "undo", "app/web", "--to-revision", "1"]).ok();
-    eventually("the first revision serves again", PATIENCE, || word().1 == "one");
+    installation
+        .run(&["rollout", "undo", "app/web", "--to-revision", "1"])
+        .ok();
+    eventually("the first revision serves again", PATIENCE, || {
+        word().1 == "one"
+    });
 }

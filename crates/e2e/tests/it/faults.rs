@@ -13,13 +13,18 @@ fn a_killed_server_loses_nothing_and_runs_nothing_twice() {
     std::fs::create_dir_all(&marks).expect("a directory");
     let n_jobs = 12;
     for n in 0..n_jobs {
-        let script = format!("echo $$ >> {}/{n}; for i in $(seq 1 20); do echo line $i; sleep 0.1; done", marks.display());
+        let script = format!(
+            "echo $$ >> {}/{n}; for i in $(seq 1 20); do echo line $i; sleep 0.1; done",
+            marks.display()
+        );
         let spec = serde_json::json!({
             "command": ["sh", "-c", script],
             "resources": {"cpu": "100m", "memory": "32Mi"},
             "groups": [{"name": "worker", "replicas": 2}],
         });
-        installation.apply(&format!("apiVersion: moonshot/v1\nkind: Job\nmetadata: {{name: j{n}}}\nspec: {spec}\n"));
+        installation.apply(&format!(
+            "apiVersion: moonshot/v1\nkind: Job\nmetadata: {{name: j{n}}}\nspec: {spec}\n"
+        ));
     }
     for _ in 0..4 {
         std::thread::sleep(Duration::from_millis(700));
@@ -29,15 +34,27 @@ fn a_killed_server_loses_nothing_and_runs_nothing_twice() {
     for n in 0..n_jobs {
         let name = format!("j{n}");
         let job = installation.wait_for("job", &name, &["Succeeded", "Failed"], PATIENCE);
-        assert_eq!((&job["status"]["phase"], &job["status"]["attempts"]), (&"Succeeded".into(), &1.into()), "{job:#}");
+        assert_eq!(
+            (&job["status"]["phase"], &job["status"]["attempts"]),
+            (&"Succeeded".into(), &1.into()),
+            "{job:#}"
+        );
         let started = std::fs::read_to_string(marks.join(n.to_string())).expect("it ran");
-        assert_eq!(started.lines().count(), 2, "each of the two replicas started once");
+        assert_eq!(
+            started.lines().count(),
+            2,
+            "each of the two replicas started once"
+        );
         let log = installation.run(&["logs", &format!("job/{name}")]).ok();
         let mut lines: BTreeMap<String, usize> = BTreeMap::new();
         for line in log.lines() {
             *lines.entry(line.trim().to_owned()).or_default() += 1;
         }
-        assert_eq!(lines.values().sum::<usize>(), 40, "no line is missing or doubled: {log}");
+        assert_eq!(
+            lines.values().sum::<usize>(),
+            40,
+            "no line is missing or doubled: {log}"
+        );
         assert!(lines.values().all(|count| *count == 1), "{lines:?}");
     }
 }
@@ -50,20 +67,35 @@ fn a_killed_gateway_comes_back_and_apps_survive_the_server() {
         "route": {"auth": "none"},
         "template": {"command": ["python3", "-c", program], "resources": {"cpu": "10m", "memory": "128Mi"}, "ports": [{"name": "http"}]},
     });
-    installation.apply(&format!("apiVersion: moonshot/v1\nkind: App\nmetadata: {{name: web}}\nspec: {spec}\n"));
+    installation.apply(&format!(
+        "apiVersion: moonshot/v1\nkind: App\nmetadata: {{name: web}}\nspec: {spec}\n"
+    ));
     installation.wait_for("app", "web", &["Ready"], PATIENCE);
     let serves = || installation.ask("GET", "/default/web/", "", false).0 == 200;
     eventually("the App is reached", PATIENCE, serves);
-    let gateway = std::fs::read_to_string(installation.data().join("run/gateway.pid")).expect("a pid file");
-    let pid = gateway.trim().parse().ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+    let gateway =
+        std::fs::read_to_string(installation.data().join("run/gateway.pid")).expect("a pid file");
+    let pid = gateway
+        .trim()
+        .parse()
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+        .expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("the gateway runs");
     eventually("the gateway is started again", PATIENCE, serves);
     installation.kill_server();
     for _ in 0..20 {
-        assert_eq!(installation.ask("GET", "/default/web/", "", false).0, 200, "Apps need no server");
+        assert_eq!(
+            installation.ask("GET", "/default/web/", "", false).0,
+            200,
+            "Apps need no server"
+        );
     }
     installation.start_server();
     installation.wait_for("app", "web", &["Ready"], PATIENCE);
     let app = installation.get("app", "web").expect("the App");
-    assert_eq!(app["status"]["instances"][0]["restarts"], 0, "the replica was found, not restarted: {app:#}");
+    assert_eq!(
+        app["status"]["instances"][0]["restarts"], 0,
+        "the replica was found, not restarted: {app:#}"
+    );
 }

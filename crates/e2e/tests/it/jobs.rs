@@ -13,10 +13,22 @@ fn job(name: &str, spec: &str) -> String {
 fn jobs_end_as_they_should() {
     let installation = Installation::start(&[]);
     let small = "resources: {cpu: 10m, memory: 64Mi}";
-    installation.apply(&job("good", &format!("{{command: [sh, -c, 'echo out; echo err >&2'], {small}}}")));
-    installation.apply(&job("bad", &format!("{{command: [sh, -c, 'exit 7'], {small}}}")));
-    installation.apply(&job("missing", &format!("{{command: [no-such-program], {small}}}")));
-    installation.apply(&job("huge", "{command: ['true'], resources: {cpu: '4000'}}"));
+    installation.apply(&job(
+        "good",
+        &format!("{{command: [sh, -c, 'echo out; echo err >&2'], {small}}}"),
+    ));
+    installation.apply(&job(
+        "bad",
+        &format!("{{command: [sh, -c, 'exit 7'], {small}}}"),
+    ));
+    installation.apply(&job(
+        "missing",
+        &format!("{{command: [no-such-program], {small}}}"),
+    ));
+    installation.apply(&job(
+        "huge",
+        "{command: ['true'], resources: {cpu: '4000'}}",
+    ));
     let good = installation.wait_for("job", "good", &["Succeeded"], PATIENCE);
     assert_eq!(good["status"]["attempts"], 1);
     let log = installation.run(&["logs", "job/good"]).ok();
@@ -24,7 +36,13 @@ fn jobs_end_as_they_should() {
     let bad = installation.wait_for("job", "bad", &["Failed"], PATIENCE);
     assert_eq!(bad["status"]["replicas"][0]["exitCode"], 7, "{bad:#}");
     let missing = installation.wait_for("job", "missing", &["Failed"], PATIENCE);
-    assert!(missing["status"]["message"].as_str().unwrap_or_default().contains("no-such-program"), "{missing:#}");
+    assert!(
+        missing["status"]["message"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("no-such-program"),
+        "{missing:#}"
+    );
     let why = installation.run(&["why", "job/huge"]).ok();
     assert!(why.contains("can never start"), "{why}");
     installation.run(&["cancel", "job/huge"]).ok();
@@ -55,10 +73,16 @@ fn a_directory_is_run_and_its_outputs_come_back() {
         "import os, pathlib\nout = pathlib.Path(os.environ['MOONSHOT_OUTPUTS'])\n(out / 'result.txt').write_text('lr ' + os.environ['MOONSHOT_PARAM_LR'])\nprint('trained')\n",
     )
     .expect("a file");
-    let mut command = installation.command(&["run", "--name", "mine", "-p", "lr=0.1", "--", "python3", "train.py"]);
+    let mut command = installation.command(&[
+        "run", "--name", "mine", "-p", "lr=0.1", "--", "python3", "train.py",
+    ]);
     let output = command.current_dir(&code).output().expect("it runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("trained"), "{text}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && text.contains("trained"),
+        "{text}"
+    );
     let job = installation.get("job", "mine").expect("the Job");
     assert_eq!(job["status"]["phase"], "Succeeded", "{job:#}");
     assert_eq!(job["status"]["outputs"][0]["name"], "outputs", "{job:#}");
@@ -68,9 +92,13 @@ fn a_directory_is_run_and_its_outputs_come_back() {
 fn mistakes_in_a_manifest_are_named_with_their_place() {
     let installation = Installation::start(&[]);
     let apply = |yaml: &str| installation.run_with_input(&["apply", "-f", "-"], yaml);
-    let typo = apply("apiVersion: moonshot/v1\nkind: Job\nmetadata: {name: x}\nspec:\n  comand: [x]\n");
+    let typo =
+        apply("apiVersion: moonshot/v1\nkind: Job\nmetadata: {name: x}\nspec:\n  comand: [x]\n");
     assert_eq!(typo.code, 7, "{typo:?}");
-    assert!(typo.stderr.contains("comand") && typo.stderr.contains("command"), "{typo:?}");
+    assert!(
+        typo.stderr.contains("comand") && typo.stderr.contains("command"),
+        "{typo:?}"
+    );
     let kind = apply("apiVersion: moonshot/v1\nkind: Jobb\nmetadata: {name: x}\nspec: {}\n");
     assert!(kind.code == 7 && kind.stderr.contains("Job"), "{kind:?}");
     let syntax = apply("apiVersion: moonshot/v1\nkind: [Job\n");

@@ -8,18 +8,35 @@ use std::time::Duration;
 fn the_flights_are_learnt_and_served() {
     let installation = Installation::start(&[("MOONSHOT_NODES", "2")]);
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/flights");
-    let apply = |file: &str| installation.run(&["apply", "-f", &example.join(file).display().to_string()]).ok();
+    let apply = |file: &str| {
+        installation
+            .run(&["apply", "-f", &example.join(file).display().to_string()])
+            .ok()
+    };
     apply("environment.yaml");
-    installation.wait_for("environment", "flights", &["Ready"], Duration::from_secs(600));
+    installation.wait_for(
+        "environment",
+        "flights",
+        &["Ready"],
+        Duration::from_secs(600),
+    );
     apply("job.yaml");
     let log = installation.run(&["logs", "--follow", "job/flights"]).ok();
-    let job = installation.wait_for("job", "flights", &["Succeeded", "Failed"], Duration::from_secs(60));
+    let job = installation.wait_for(
+        "job",
+        "flights",
+        &["Succeeded", "Failed"],
+        Duration::from_secs(60),
+    );
     assert_eq!(job["status"]["phase"], "Succeeded", "{log}\n{job:#}");
     // Both replicas saw all the data and ended with the same model.
     assert_eq!(log.matches("336,776 flights").count(), 2, "{log}");
     assert_eq!(log.matches("the same on all replicas").count(), 2, "{log}");
     let outputs = job["status"]["outputs"].as_array().expect("outputs");
-    assert!(outputs.iter().any(|output| output["name"] == "model"), "{job:#}");
+    assert!(
+        outputs.iter().any(|output| output["name"] == "model"),
+        "{job:#}"
+    );
 
     apply("app.yaml");
     let app = installation.wait_for("app", "flights", &["Ready"], Duration::from_secs(120));

@@ -52,6 +52,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Server(args) => return platform::server(args).await,
         Verb::Gateway(args) => return platform::gateway(args).await,
         Verb::Config(args) => return platform::config(&args),
+        Verb::Sim(args) => return platform::sim(&args),
         Verb::Context(verb) => return context::run(verb, Out::new()),
         Verb::Explain(args) => return explain::run(&args, Out::new()),
         Verb::ApiResources(args) => return api_resources::run(&args, Out::new()),
@@ -101,6 +102,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         | Verb::Server(_)
         | Verb::Gateway(_)
         | Verb::Config(_)
+        | Verb::Sim(_)
         | Verb::Context(_)
         | Verb::Explain(_)
         | Verb::ApiResources(_)

@@ -46,6 +46,18 @@ pub(crate) struct ConfigArgs {
     action: String,
 }
 
+/// `moonshot sim`
+#[derive(Debug, clap::Args)]
+pub(crate) struct SimArgs {
+    /// A command of the simulator with its options.
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGS"
+    )]
+    args: Vec<String>,
+}
+
 fn settings() -> Result<Settings, Failure> {
     settings::from_environment().map_err(Failure::Usage)
 }
@@ -101,5 +113,16 @@ pub(crate) fn config(_: &ConfigArgs) -> Result<(), Failure> {
     for (variable, key, default, what) in settings::TABLE {
         println!("  {variable:<26} {key:<16} {what} (default: {default})");
     }
+    Ok(())
+}
+
+pub(crate) fn sim(args: &SimArgs) -> Result<(), Failure> {
+    let printed = sim::cli::run(&args.args).map_err(|error| match error {
+        sim::cli::CliError::Usage(_) => Failure::Usage(error.to_string()),
+        sim::cli::CliError::Data(_) | sim::cli::CliError::Write { .. } => {
+            Failure::Failed(error.to_string())
+        }
+    })?;
+    println!("{printed}");
     Ok(())
 }

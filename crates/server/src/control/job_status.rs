@@ -70,6 +70,19 @@ pub async fn write_waiting(
     rows::write(control, rows.owned.uid(), vec![op]).await
 }
 
+/// The last status of a Job whose plan is to finish: everything but how it ended, which `Finish` adds.
+pub fn last(
+    rows: &JobRows,
+    context: &JobContext,
+    plan: &JobPlan,
+    sights: &BTreeMap<ReplicaKey, Sighting>,
+) -> Value {
+    let old: JobStatus =
+        serde_json::from_value(rows.owned.object.status.clone()).unwrap_or_default();
+    let new = status(&old, rows, context, plan, sights);
+    serde_json::to_value(&new).expect("a status is JSON")
+}
+
 /// A Job that was cancelled before anything of it was tried.
 pub fn cancelled(now: Time) -> RowOp {
     RowOp::Finish {
@@ -77,6 +90,7 @@ pub fn cancelled(now: Time) -> RowOp {
         code: "Cancelled".to_owned(),
         sentence: "cancelled before it started".to_owned(),
         at: now,
+        status: Value::Null,
     }
 }
 

@@ -109,6 +109,7 @@ async fn reconcile(control: &Control, uid: Uid) -> Result<Option<Time>, ControlE
                         code,
                         sentence,
                         at: control.now(),
+                        status: serde_json::Value::Null,
                     }],
                 )
                 .await?;
@@ -430,6 +431,7 @@ async fn perform(
                     code: reason.code.as_str().to_owned(),
                     sentence: reason.sentence.clone(),
                     at: now,
+                    status: job_status::last(rows, context, plan, sights),
                 });
             }
             JobAction::Expire => pending.ops.push(RowOp::Delete),

@@ -98,12 +98,13 @@ pub enum RowOp {
         tally: Tally,
         then: Then,
     },
-    /// The Job is over.
+    /// The Job is over: its whole last status, in the same transaction.
     Finish {
         phase: String,
         code: String,
         sentence: String,
         at: Time,
+        status: Value,
     },
     /// A seat of an App gets a task.
     SubmitSeat {
@@ -383,6 +384,7 @@ async fn apply(
             code,
             sentence,
             at,
+            status,
         } => {
             let Some(mut object) = objects::get_by_uid(tx, uid).await? else {
                 return Ok(());
@@ -395,7 +397,7 @@ async fn apply(
             object.finished_at = Some(*at);
             object.phase.clone_from(phase);
             object.status = merged(
-                object.status,
+                merged(object.status, status),
                 &json!({"phase": phase, "reason": code, "message": sentence, "finishedAt": at}),
             );
             objects::update(tx, &object).await?;
