@@ -542,7 +542,8 @@ impl<'a, B: Bench> Stage<'a, B> {
                 if text(&frames, Stream::Stdout).contains(text_in_it) {
                     return frames;
                 }
-                // A sink says nothing when it was given something: look again.
+                // An engine may work only while it is observed, and a sink says nothing by itself.
+                self.observe(None).await;
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         });
