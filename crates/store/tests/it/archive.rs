@@ -107,6 +107,14 @@ fn trees_come_back_and_how_they_were_made_does_not_show() {
             std::fs::read(&first).unwrap(),
             std::fs::read(&second).unwrap()
         );
+        let listed: Vec<PathBuf> = tree.keys().rev().cloned().collect();
+        pack_files(&one, &listed, &second, u64::MAX).unwrap();
+        let repacked = std::fs::read(&second).unwrap();
+        assert_eq!(
+            std::fs::read(&first).unwrap(),
+            repacked,
+            "the order they are named in"
+        );
         let of_files = |node: &Node| match node {
             Node::File { bytes, .. } => bytes.len() as u64,
             Node::Dir | Node::Link(_) => 0,

@@ -92,6 +92,7 @@ fn a_killed_process_leaves_whole_content_and_no_drafts() {
     let root = tempfile::tempdir().unwrap();
     let mut dice = Dice::new();
     let mut promised = Vec::new();
+    let mut torn = 0;
     for round in 0..ROUNDS {
         let mut writer = Command::new(std::env::current_exe().unwrap())
             .args([
@@ -117,8 +118,14 @@ fn a_killed_process_leaves_whole_content_and_no_drafts() {
             }
         }
         assert_eq!(left, 0, "round {round}: the writer ended by itself");
+        let drafts = root.path().join("drafts");
+        while files(&drafts).is_empty() {
+            let ended = writer.try_wait().unwrap();
+            assert!(ended.is_none(), "round {round}: the writer ended by itself");
+        }
         writer.kill().unwrap();
         writer.wait().unwrap();
+        torn += files(&drafts).len();
 
         let store = Store::open(root.path().to_owned()).unwrap();
         assert!(
@@ -133,6 +140,7 @@ fn a_killed_process_leaves_whole_content_and_no_drafts() {
             );
         }
     }
+    assert!(torn > 0, "no kill came while something was written");
 }
 
 /// Stores one thing after the other, and says aloud what was kept.
