@@ -4,7 +4,7 @@
 //! and its cgroup, through `moonshot-shim enter`. They end with the replica, or with whoever started
 //! them.
 
-use crate::engine_impl::Ctx;
+use crate::ctx::Ctx;
 use crate::environment::MARKER;
 use crate::layout::{ReplicaDir, dir_name};
 use crate::record::Replica;

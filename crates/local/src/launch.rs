@@ -1,6 +1,6 @@
 //! Starts a shim, or finds one that runs, and notices its end.
 
-use crate::engine_impl::Ctx;
+use crate::ctx::Ctx;
 use crate::layout::{ReplicaDir, dir_name};
 use crate::prepare::Prepared;
 use crate::record::Replica;

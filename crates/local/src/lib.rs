@@ -9,16 +9,16 @@
 //! keep output or files (`logs`, `store` behind [`engine::Content`]), or run images: isolation here is
 //! that of processes and cgroups.
 //!
-//! Read [`config`], [`layout`] (what lies where), [`table`] (what is reported), then [`replica`] (one
-//! replica's life). The rest are its parts: [`environment`] and [`prepare`] before a start,
-//! [`launch`], [`probe`], [`pump`] while it runs, [`outputs`] and [`sweep`] at its end.
+//! Read [`config`], `layout` (what lies where), `table` (what is reported), then `replica` (one
+//! replica's life). The rest are its parts: `environment` and `prepare` before a start,
+//! `launch`, `probe`, `pump` while it runs, `outputs` and `sweep` at its end; `port` is the trait.
 
 pub mod config;
 pub mod gpu;
 pub mod limits;
 
+mod ctx;
 mod end;
-mod engine_impl;
 mod environment;
 mod epoch;
 mod exec;
@@ -27,6 +27,7 @@ mod host;
 mod launch;
 mod layout;
 mod outputs;
+mod port;
 mod prepare;
 mod probe;
 mod pump;
@@ -37,4 +38,4 @@ mod table;
 mod unpack;
 
 pub use config::{Backoff, Config};
-pub use engine_impl::{Local, OpenError};
+pub use port::{Local, OpenError};

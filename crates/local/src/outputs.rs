@@ -1,6 +1,6 @@
 //! Keeps what a program was to leave, before its end is told.
 
-use crate::engine_impl::Ctx;
+use crate::ctx::Ctx;
 use crate::layout::ReplicaDir;
 use crate::prepare::outputs_dir;
 use crate::record::Replica;

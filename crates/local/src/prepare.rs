@@ -1,6 +1,6 @@
 //! What a program finds when it starts: its files, its variables, its directory.
 
-use crate::engine_impl::Ctx;
+use crate::ctx::Ctx;
 use crate::environment::{self, MARKER, Variables};
 use crate::layout::{ReplicaDir, dir_name};
 use crate::record::Replica;

@@ -1,7 +1,7 @@
 //! Asks a service how it is, with Kubernetes' semantics: the startup probe first, alone; then
 //! readiness decides about traffic and liveness about life. Counting is pure ([`Counter`]).
 
-use crate::engine_impl::Ctx;
+use crate::ctx::Ctx;
 use crate::exec;
 use crate::layout::ReplicaDir;
 use crate::record::Replica;

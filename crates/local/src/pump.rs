@@ -1,6 +1,6 @@
 //! Carries a replica's output from its spool to the sink, and lets go of what is kept there.
 
-use crate::engine_impl::Ctx;
+use crate::ctx::Ctx;
 use crate::layout::ReplicaDir;
 use base::{Bytes, Seq};
 use engine::{EngineError, Frame, ReplicaKey, Stream};

@@ -3,8 +3,8 @@
 //! Everything that decides is on disk before it is acted on, and [`Actor::begin`] reads it again: so
 //! a new process goes on at the point where a killed one was.
 
+use crate::ctx::Ctx;
 use crate::end::{self, Known, classify, unrecorded};
-use crate::engine_impl::Ctx;
 use crate::host::now;
 use crate::launch::{self, Shim};
 use crate::layout::{ReplicaDir, dir_name};
@@ -40,6 +40,8 @@ const PUMP_MAX: Duration = Duration::from_secs(5);
 const FORGET_PUMP_MAX: Duration = Duration::from_secs(30);
 /// Between tries to write how a replica ended, on a disk that is full.
 const RETRY: Duration = Duration::from_secs(1);
+/// Directories of runs that stay: a service that crashes for ever must not fill the disk.
+const RUNS_KEPT: u32 = 2;
 /// Verdicts of probes that wait.
 const VERDICTS_MAX: usize = 8;
 
@@ -523,9 +525,10 @@ impl Actor {
         ended
     }
 
-    /// What all runs lost; at least what notes told.
+    /// What the runs lost that are still known; at least what notes told.
     fn lost(&self, told: u64) -> u64 {
-        let runs = 0..=self.dir.last_run().ok().flatten().unwrap_or(0);
+        let last = self.dir.last_run().ok().flatten().unwrap_or(0);
+        let runs = last.saturating_sub(RUNS_KEPT)..=last;
         let exits = runs.filter_map(|run| {
             record::read::<Exit>(&self.dir.run(run).join(name::EXIT))
                 .ok()

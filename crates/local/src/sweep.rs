@@ -3,7 +3,7 @@
 //! With a cgroup nothing escapes. Without one, what was started keeps the marker in its environment;
 //! a process that started a new session *and* wiped its environment is not found.
 
-use crate::engine_impl::Ctx;
+use crate::ctx::Ctx;
 use crate::environment::MARKER;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;

@@ -422,3 +422,17 @@ async fn a_run_that_was_claimed_is_never_started_again() {
     stage.frames(&key(&next), "once").await;
     machine.assert_clean().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_crashes_for_ever_does_not_fill_the_disk() {
+    let machine = Machine::with(|config| config.backoff.max = Span::from_ms(1)).await;
+    let stage = Stage::new(&machine).await;
+    let group = shell(&stage, Life::Service, "echo again; exit 1");
+    stage.ensure(&group).await;
+    stage
+        .report(&key(&group), |report| report.restarts >= 20)
+        .await;
+    let runs = fs::read_dir(machine.replica_dir(&key(&group)).join("runs")).expect("listed");
+    assert!(runs.count() <= 3);
+    machine.assert_clean().await;
+}

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 #[derive(Debug, Default)]
 pub struct Ports {
     nodes: HashMap<String, NodePorts>,
+    offset: u16,
 }
 
 #[derive(Debug)]
@@ -18,13 +19,25 @@ struct NodePorts {
 }
 
 impl Ports {
+    /// Numbers are given from this place of each range on. Two installations on one machine, and a server and the one
+    /// before it, had better begin at different places: what is free here may be in use there.
+    pub fn from_offset(offset: u16) -> Ports {
+        Ports {
+            nodes: HashMap::new(),
+            offset,
+        }
+    }
+
     /// A node gives ports out of this range, both ends included.
     pub fn node(&mut self, node: &str, range: (u16, u16)) {
-        let ports = self.nodes.entry(node.to_owned()).or_insert(NodePorts {
+        let (first, last) = range;
+        let next = first + self.offset % (last - first + 1).max(1);
+        let fresh = NodePorts {
             range,
             taken: BTreeSet::new(),
-            next: range.0,
-        });
+            next,
+        };
+        let ports = self.nodes.entry(node.to_owned()).or_insert(fresh);
         ports.range = range;
     }
 

@@ -214,11 +214,17 @@ pub fn new(
         epoch,
         owners: HashMap::new(),
         nodes: HashMap::new(),
-        ports: Ports::default(),
+        ports: Ports::from_offset(random_offset()),
         commits: JoinSet::new(),
         not_before: Instant::now(),
     };
     (SchedHandle { inputs: sender }, state)
+}
+
+fn random_offset() -> u16 {
+    let mut bytes = [0; 2];
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    u16::from_ne_bytes(bytes)
 }
 
 impl SchedLoop {

@@ -106,7 +106,9 @@ fn a_killed_process_leaves_whole_content_and_no_drafts() {
             .spawn()
             .unwrap();
         let mut left = 1 + dice.below(12);
-        for line in BufReader::new(writer.stdout.take().unwrap()).lines() {
+        // Read until the writer is dead: it ends by itself when nobody listens.
+        let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
+        for line in lines.by_ref() {
             let line = line.unwrap();
             let Some(kept) = line.strip_prefix("kept ") else {
                 continue;

@@ -1,6 +1,7 @@
 //! [`Local`]: opens the root, re-adopts what runs, answers the port.
 
 use crate::config::Config;
+use crate::ctx::Ctx;
 use crate::environment::secret_in_command;
 use crate::epoch::EpochFile;
 use crate::exec;
@@ -25,14 +26,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-
-/// What every part of the engine shares.
-pub(crate) struct Ctx {
-    pub(crate) config: Config,
-    pub(crate) layout: Layout,
-    pub(crate) table: Table,
-    pub(crate) runtime: tokio::runtime::Handle,
-}
 
 /// The engine on this machine. Dropping it leaves every program running; the next one finds them.
 pub struct Local {
@@ -178,6 +171,18 @@ impl Local {
                 Err(error) => {
                     tracing::error!(replica = name, %error, "a replica's record cannot be read; it is left alone")
                 }
+            }
+        }
+        for secrets in fs::read_dir(prepare::secrets_base(&self.ctx))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let is_known = known
+                .iter()
+                .any(|name| secrets.file_name() == name.as_str());
+            if !is_known {
+                remove_tree(&secrets.path());
             }
         }
         if let Some(limits) = &self.ctx.config.limits {
