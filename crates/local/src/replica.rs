@@ -224,6 +224,10 @@ impl Actor {
             report.phase = Phase::Preparing;
             report.restarts = run;
         });
+        // The run before tells the last failure; what is older has been told.
+        if let Some(old) = run.checked_sub(RUNS_KEPT) {
+            remove_tree(&self.dir.run(old));
+        }
         let refused =
             |refusal: Refusal| Step::After(run, unrecorded(refusal.cause, refusal.message, now()));
         let prepared = match prepare::prepare(&self.ctx, &self.replica, &self.dir).await {
