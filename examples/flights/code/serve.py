@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import signal
+import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -47,8 +48,14 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    def server_bind(self) -> None:
+        # The standard server looks up its own name here, which can take many seconds.
+        socketserver.TCPServer.server_bind(self)
+
+
 def main() -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
+    server = Server(("127.0.0.1", int(os.environ["PORT"])), Handler)
     # `shutdown` waits for the serving loop, so it must not be called from it.
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     print(f"serving on port {os.environ['PORT']}", flush=True)

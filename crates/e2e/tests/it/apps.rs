@@ -5,12 +5,13 @@ use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A server that answers one word. It does not look up its own name as Python's does, which can take many seconds.
 fn app(word: &str, broken: bool) -> String {
     let program = if broken {
         "import sys; sys.exit('this revision is broken')".to_owned()
     } else {
         format!(
-            "import http.server, os\nclass H(http.server.BaseHTTPRequestHandler):\n  protocol_version = 'HTTP/1.1'\n  def do_GET(self):\n    body = b'{word}'\n    self.send_response(200)\n    self.send_header('Content-Length', str(len(body)))\n    self.end_headers()\n    self.wfile.write(body)\n  def log_message(self, *args): pass\nhttp.server.ThreadingHTTPServer(('127.0.0.1', int(os.environ['PORT'])), H).serve_forever()"
+            "import http.server, os, socketserver\nclass S(http.server.ThreadingHTTPServer):\n  server_bind = socketserver.TCPServer.server_bind\nclass H(http.server.BaseHTTPRequestHandler):\n  protocol_version = 'HTTP/1.1'\n  def do_GET(self):\n    body = b'{word}'\n    self.send_response(200)\n    self.send_header('Content-Length', str(len(body)))\n    self.end_headers()\n    self.wfile.write(body)\n  def log_message(self, *args): pass\nS(('127.0.0.1', int(os.environ['PORT'])), H).serve_forever()"
         )
     };
     let spec = serde_json::json!({
@@ -19,7 +20,7 @@ fn app(word: &str, broken: bool) -> String {
         "route": {"auth": "none"},
         "template": {
             "command": ["python3", "-c", program],
-            "resources": {"cpu": "10m", "memory": "128Mi"},
+            "resources": {"cpu": "400m", "memory": "128Mi"},
             "ports": [{"name": "http"}],
             "probes": {"readiness": {"http": {"path": "/"}}},
         },

@@ -62,10 +62,10 @@ fn a_killed_server_loses_nothing_and_runs_nothing_twice() {
 #[test]
 fn a_killed_gateway_comes_back_and_apps_survive_the_server() {
     let mut installation = Installation::start(&[]);
-    let program = "import http.server, os; http.server.ThreadingHTTPServer(('127.0.0.1', int(os.environ['PORT'])), http.server.SimpleHTTPRequestHandler).serve_forever()";
+    let program = "import http.server, os, socketserver\nclass S(http.server.ThreadingHTTPServer):\n  server_bind = socketserver.TCPServer.server_bind\nS(('127.0.0.1', int(os.environ['PORT'])), http.server.SimpleHTTPRequestHandler).serve_forever()";
     let spec = serde_json::json!({
         "route": {"auth": "none"},
-        "template": {"command": ["python3", "-c", program], "resources": {"cpu": "10m", "memory": "128Mi"}, "ports": [{"name": "http"}]},
+        "template": {"command": ["python3", "-c", program], "resources": {"cpu": "400m", "memory": "128Mi"}, "ports": [{"name": "http"}]},
     });
     installation.apply(&format!(
         "apiVersion: moonshot/v1\nkind: App\nmetadata: {{name: web}}\nspec: {spec}\n"
