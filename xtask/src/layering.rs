@@ -33,13 +33,12 @@ const EDGES: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("testkit", &["base"]),
     ("e2e", &[]),
     ("xtask", &[]),
 ];
 
 /// Only tests and benches may use these.
-const DEV_ONLY: &[&str] = &["testkit", "e2e", "xtask"];
+const DEV_ONLY: &[&str] = &["e2e", "xtask"];
 
 /// A heavy dependency belongs to one crate.
 const OWNERS: &[(&str, &[&str])] = &[

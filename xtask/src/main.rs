@@ -1,9 +1,8 @@
 //! Tasks of this repository. `cargo xtask up` builds and starts the platform with the quickstart,
-//! `cargo xtask test [STAGE…]` is what CI runs, `cargo xtask bench` measures.
+//! `cargo xtask test [STAGE…]` is what CI runs.
 //!
 //! Start with [`test`]: its table of stages is the whole test programme.
 
-mod bench;
 mod build;
 mod layering;
 mod licences;
@@ -18,7 +17,6 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask up [ARGS…]        build, start the platform, run the quickstart (ARGS go to `moonshot up`)
 cargo xtask test [STAGE…]     run all tests, or only these stages (`cargo xtask test list` names them)
-cargo xtask bench [ID…]       measure (`cargo xtask bench list` names the benches; --quick, --full, --json FILE)
 cargo xtask build             build the shim, the console (where Node is found) and `moonshot`";
 
 fn main() -> ExitCode {
@@ -29,7 +27,6 @@ fn main() -> ExitCode {
     let result = match verb {
         "up" => up::run(rest),
         "test" => test::run(rest),
-        "bench" => bench::run(rest),
         "build" => build::moonshot(build::Profile::Release)
             .map(|path| sh::say(&path.display().to_string())),
         "help" | "-h" | "--help" => {

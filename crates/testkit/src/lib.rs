@@ -1,1 +1,0 @@
-//! Fixtures that tests share: temporary PostgreSQL, ports, waiting for a condition.
