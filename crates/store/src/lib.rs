@@ -154,7 +154,11 @@ impl Store {
             return Err(StoreError::Differs { wanted, found });
         }
         let place = self.place(project, &found);
-        if !place.exists() {
+        if let Ok(kept) = std::fs::File::options().append(true).open(&place) {
+            // Young again: collection must not take it before its new holder is written down.
+            kept.set_modified(std::time::SystemTime::now())
+                .map_err(io("refresh", &place))?;
+        } else {
             let parent = place.parent().expect("content lies in a directory");
             std::fs::create_dir_all(parent).map_err(io("make", parent))?;
             draft.persist(&place).map_err(|error| StoreError::Io {

@@ -147,7 +147,8 @@ pub fn unpack(from: &Path, into: &Path, limit: u64) -> Result<(), PackError> {
             kind,
             tar::EntryType::Regular | tar::EntryType::Directory | tar::EntryType::Symlink
         );
-        if !inside || !plain {
+        let link = entry.link_name().map_err(io("read", from))?;
+        if !inside || !plain || link.is_some_and(|target| leaves(&path, &target)) {
             return Err(PackError::Entry(path));
         }
         total = total.saturating_add(entry.size());
@@ -163,6 +164,23 @@ pub fn unpack(from: &Path, into: &Path, limit: u64) -> Result<(), PackError> {
         }
     }
     Ok(())
+}
+
+/// Whether a link at `path` points out of the archive: what is read through it would be somebody else's.
+fn leaves(path: &Path, target: &Path) -> bool {
+    let mut depth = path.components().count().saturating_sub(1);
+    for part in target.components() {
+        match part {
+            Component::Normal(_) => depth += 1,
+            Component::CurDir => {}
+            Component::ParentDir => match depth.checked_sub(1) {
+                Some(up) => depth = up,
+                None => return true,
+            },
+            Component::RootDir | Component::Prefix(_) => return true,
+        }
+    }
+    false
 }
 
 #[cfg(test)]
@@ -195,6 +213,19 @@ mod tests {
             unpack(&one, &into, 2),
             Err(PackError::TooLarge { .. })
         ));
+    }
+
+    #[test]
+    fn links_stay_inside() {
+        let leaves = |path: &str, target: &str| super::leaves(Path::new(path), Path::new(target));
+        assert!(
+            !leaves("a/link", "../b")
+                && !leaves("link", "b/../c")
+                && !leaves("a/b/link", "../../c")
+        );
+        assert!(
+            leaves("link", "/etc/passwd") && leaves("link", "../b") && leaves("a/link", "../../b")
+        );
     }
 
     #[test]
