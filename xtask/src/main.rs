@@ -1,7 +1,7 @@
 //! Tasks of this repository. `cargo xtask up` builds and starts the platform with the quickstart,
 //! `cargo xtask test [STAGE…]` is what CI runs.
 //!
-//! Start with [`test`]: its table of stages is the whole test programme.
+//! Start with [`mod@test`]: its table of stages is the whole test programme.
 
 mod build;
 mod layering;

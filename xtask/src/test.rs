@@ -213,7 +213,10 @@ fn doc() -> Done<Count> {
             "--document-private-items",
         ],
     );
-    command.env("RUSTDOCFLAGS", "-D warnings");
+    command.env(
+        "RUSTDOCFLAGS",
+        "-D warnings -A rustdoc::private_intra_doc_links",
+    );
     sh::run(&mut command).map(one)
 }
 

@@ -3,9 +3,9 @@
 //! A log is JSON lines: a header with the version and the scheduler's settings, then in the order of
 //! time every event, every `decide(now, steps)`, and what was decided. A snapshot is nothing special:
 //! a scheduler is rebuilt by events, so a log that begins after a restart begins with those. The same
-//! log gives the same decisions on every machine; [`replay`] checks it line by line.
+//! log gives the same decisions on every machine; [`fn@replay`] checks it line by line.
 //!
-//! It does not say where logs are kept or for how long. Start with [`Recorder`] and [`replay`].
+//! It does not say where logs are kept or for how long. Start with [`Recorder`] and [`fn@replay`].
 
 mod record;
 mod replay;
