@@ -1,6 +1,7 @@
 //! Builds what is run: the static shim, the console, then `moonshot` with both inside.
 
 use crate::sh::{self, Done, Failure};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 /// How `moonshot` is compiled.
@@ -61,9 +62,47 @@ pub(crate) fn console() -> Done<bool> {
                 .current_dir(&dir),
         )?;
     }
-    sh::say("console: building");
-    sh::run(sh::command("npm", ["run", "--silent", "build"]).current_dir(&dir))?;
+    // The files are embedded: built anew, even if equal, they would make cargo compile `moonshot` anew.
+    let stamp = dir.join("node_modules/.built-from");
+    let inputs = console_inputs(&dir)?;
+    let is_fresh = dir.join("dist/index.html").exists()
+        && std::fs::read_to_string(&stamp).is_ok_and(|built| built == inputs);
+    if !is_fresh {
+        sh::say("console: building");
+        sh::run(sh::command("npm", ["run", "--silent", "build"]).current_dir(&dir))?;
+        std::fs::write(&stamp, inputs)
+            .map_err(|error| Failure::new(format!("`{}`: {error}", stamp.display())))?;
+    }
     Ok(true)
+}
+
+/// What the console is built from: every tracked or new file with a hash of its content, and the API's description.
+fn console_inputs(dir: &Path) -> Done<String> {
+    let mut open = vec![dir.to_owned()];
+    let mut files = vec![sh::root().join("openapi/moonshot.json")];
+    while let Some(folder) = open.pop() {
+        let entries = std::fs::read_dir(&folder)
+            .map_err(|error| Failure::new(format!("`{}`: {error}", folder.display())))?;
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let name = path.file_name().unwrap_or_default();
+            // The generated client follows from the API's description.
+            let is_made = ["node_modules", "dist", "schema.d.ts"]
+                .iter()
+                .any(|made| name == *made);
+            match (path.is_dir(), is_made) {
+                (_, true) => {}
+                (true, false) => open.push(path),
+                (false, false) => files.push(path),
+            }
+        }
+    }
+    files.sort();
+    let lines = files.iter().map(|path| {
+        let mut hasher = DefaultHasher::new();
+        std::fs::read(path).unwrap_or_default().hash(&mut hasher);
+        format!("{} {:016x}\n", path.display(), hasher.finish())
+    });
+    Ok(lines.collect())
 }
 
 /// Builds `moonshot` with the shim and, where Node is found, the console inside.

@@ -17,6 +17,7 @@ pub struct Installation {
     gateway: String,
     server: Option<Child>,
     settings: Vec<(String, String)>,
+    boot: Option<PathBuf>,
 }
 
 /// What a command printed and how it ended.
@@ -74,6 +75,7 @@ impl Installation {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
+            boot: None,
         };
         installation.start_server();
         installation
@@ -87,7 +89,7 @@ impl Installation {
             .open(self.dir.path().join("server.log"))
             .expect("a log file");
         let server = self
-            .command(&["server"])
+            .server_command()
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
@@ -96,6 +98,47 @@ impl Installation {
         self.server = Some(server);
         let ready = || self.run(&["status"]).code == 0;
         eventually("the server answers", Duration::from_secs(30), ready);
+    }
+
+    fn server_command(&self) -> Command {
+        let Some(boot) = &self.boot else {
+            return self.command(&["server"]);
+        };
+        // In a mount namespace of its own the kernel's name for this boot is another one.
+        let script = "mount --bind \"$1\" /proc/sys/kernel/random/boot_id && exec \"$2\" server";
+        let command = self.command(&[]);
+        let mut wrapped = Command::new("unshare");
+        wrapped
+            .args(["--mount", "sh", "-c", script, "sh"])
+            .arg(boot)
+            .arg(command.get_program())
+            .current_dir(self.dir.path())
+            .env_clear()
+            .envs(
+                command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            );
+        wrapped
+    }
+
+    /// A setting of the next server that is started.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.retain(|(known, _)| known != name);
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// The next server believes that the machine was restarted. Needs root. Whoever calls this has killed
+    /// everything that a restart ends.
+    pub fn pretend_reboot(&mut self, boot_id: &str) {
+        let path = self.dir.path().join("boot_id");
+        std::fs::write(&path, format!("{boot_id}\n")).expect("the directory is ours");
+        self.boot = Some(path);
+    }
+
+    /// The pid of the server's process.
+    pub fn server_pid(&self) -> Pid {
+        Pid::from_child(self.server.as_ref().expect("the server runs"))
     }
 
     /// kill -9 of the server.
@@ -107,9 +150,7 @@ impl Installation {
 
     /// Sends the server a signal.
     pub fn signal_server(&self, signal: Signal) {
-        let server = self.server.as_ref().expect("the server runs");
-        let pid = Pid::from_child(server);
-        kill_process(pid, signal).expect("the server runs");
+        kill_process(self.server_pid(), signal).expect("the server runs");
     }
 
     /// A `moonshot` command of this installation, not yet started.
@@ -224,32 +265,8 @@ impl Installation {
     /// One request through the gateway: its status (0 where nobody answers) and body.
     pub fn ask(&self, method: &str, path: &str, body: &str, with_token: bool) -> (u16, String) {
         let token = std::fs::read_to_string(self.data().join("admin.token")).unwrap_or_default();
-        let auth = if with_token {
-            format!("Authorization: Bearer {}\r\n", token.trim())
-        } else {
-            String::new()
-        };
-        let ask = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(&self.gateway)?;
-            stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-            write!(
-                stream,
-                "{method} {path} HTTP/1.1\r\nHost: {}\r\n{auth}Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
-                self.gateway,
-                body.len()
-            )?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
-        let answer = ask().unwrap_or_default();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok())
-            .unwrap_or(0);
-        (status, body.to_owned())
+        let token = with_token.then(|| token.trim());
+        ask(&self.gateway, method, path, body, token)
     }
 
     /// The data directory.
@@ -295,4 +312,37 @@ fn free_ports() -> [String; 2] {
         .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
         .collect();
     [0, 1].map(|i: usize| listeners[i].local_addr().expect("it is bound").to_string())
+}
+
+/// One HTTP request: its status (0 where nobody answers) and body.
+pub fn ask(
+    authority: &str,
+    method: &str,
+    path: &str,
+    body: &str,
+    token: Option<&str>,
+) -> (u16, String) {
+    let auth = token.map_or_else(String::new, |token| {
+        format!("Authorization: Bearer {token}\r\n")
+    });
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(authority)?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: {authority}\r\n{auth}Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = ask().unwrap_or_default();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or(0);
+    (status, body.to_owned())
 }

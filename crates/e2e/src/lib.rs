@@ -6,5 +6,5 @@
 pub mod installation;
 pub mod wait;
 
-pub use installation::{Installation, Output};
+pub use installation::{Installation, Output, ask};
 pub use wait::{eventually, eventually_some};

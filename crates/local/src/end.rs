@@ -34,6 +34,11 @@ pub(crate) fn classify(exit: &Exit, known: &Known) -> End {
         }
         (_, Some(stop), _) if exit.stopped => (Cause::Stopped, stopped(*stop)),
         (_, _, Some(sentence)) if exit.stopped => (Cause::Unhealthy, sentence.clone()),
+        // Nobody of this engine asked.
+        (How::Code(_) | How::Signal(_), None, None) if exit.stopped => (
+            Cause::Evicted,
+            "it was stopped with the platform".to_owned(),
+        ),
         (How::Code(0), _, _) => (Cause::Succeeded, "it exited with code 0".to_owned()),
         (How::Code(code), _, _) => (Cause::Failed, format!("it exited with code {code}")),
         (How::Signal(signal), _, _) => (
@@ -216,6 +221,12 @@ mod tests {
             &sick,
             Cause::Unhealthy,
             "its liveness probe failed",
+        );
+        check(
+            exit(How::Signal(15), false, true),
+            &nothing,
+            Cause::Evicted,
+            "it was stopped with the platform",
         );
         let missing = How::NotStarted("`trian.py`: command not found".to_owned());
         check(

@@ -3,6 +3,7 @@
 //! ```text
 //! epoch                             the highest epoch; locked while an engine runs
 //! incarnation                       counts engines, so that old cursors are known as old
+//! cgroup                            where the control groups are: `/proc/self/cgroup` of who made them
 //! poke                              FIFO: shims wake the engine with their replica's directory name
 //! checkpoints/<owner>/<claim>/      survive attempts
 //! replicas/<owner>.<group>.<index>.<attempt>/
@@ -39,6 +40,9 @@ impl Layout {
     }
     pub(crate) fn incarnation(&self) -> PathBuf {
         self.root.join("incarnation")
+    }
+    pub(crate) fn cgroup(&self) -> PathBuf {
+        self.root.join("cgroup")
     }
     pub(crate) fn poke(&self) -> PathBuf {
         self.root.join("poke")

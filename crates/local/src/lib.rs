@@ -11,7 +11,7 @@
 //!
 //! Read [`config`], `layout` (what lies where), `table` (what is reported), then `replica` (one
 //! replica's life). The rest are its parts: `environment` and `prepare` before a start,
-//! `launch`, `probe`, `pump` while it runs, `outputs` and `sweep` at its end; `port` is the trait.
+//! `launch`, `probe`, `pump` while it runs, `outputs` and `sweep` at its end; `port` is the trait; `offline` is what can be done without an engine.
 
 pub mod config;
 pub mod gpu;
@@ -26,6 +26,7 @@ mod fd;
 mod host;
 mod launch;
 mod layout;
+mod offline;
 mod outputs;
 mod port;
 mod prepare;
@@ -38,4 +39,5 @@ mod table;
 mod unpack;
 
 pub use config::{Backoff, Config};
+pub use offline::stop_programs;
 pub use port::{Local, OpenError};

@@ -474,6 +474,11 @@ impl Actor {
         {
             return Step::Over(end);
         }
+        if end.cause == Cause::Evicted {
+            // `moonshot down`, and now it is up again: no failure of the program's.
+            self.update(|report| report.last_failure = Some(end));
+            return Step::Launch(run + 1);
+        }
         let backoff = self.ctx.config.backoff;
         let running = record::read::<Running>(&self.dir.run(run).join(name::RUNNING))
             .ok()

@@ -5,6 +5,7 @@
 
 use crate::ctx::Ctx;
 use crate::environment::MARKER;
+use crate::limits::Limits;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::time::Duration;
@@ -15,7 +16,7 @@ const TRIES: u32 = 500;
 /// Kills every process of the replica with this directory name and waits until none is left.
 pub(crate) async fn sweep(ctx: &Ctx, name: &str) {
     for _ in 0..TRIES {
-        let pids = members(ctx, name);
+        let pids = members(ctx.config.limits.as_deref(), name);
         if pids.is_empty() {
             return;
         }
@@ -28,8 +29,9 @@ pub(crate) async fn sweep(ctx: &Ctx, name: &str) {
     tracing::error!(replica = name, "processes cannot be killed");
 }
 
-fn members(ctx: &Ctx, name: &str) -> Vec<Pid> {
-    match &ctx.config.limits {
+/// The processes of the replica with this directory name.
+pub(crate) fn members(limits: Option<&dyn Limits>, name: &str) -> Vec<Pid> {
+    match limits {
         Some(limits) => limits
             .files(name)
             .procs

@@ -148,6 +148,16 @@ fn paint(table: &str) -> String {
     painted
 }
 
+/// Tells of work that goes on whether or not somebody reads: where standard output is closed (`up | head`), it is
+/// lost, and nothing else happens.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+pub(crate) use say;
+
 #[cfg(test)]
 mod tests {
     use super::*;

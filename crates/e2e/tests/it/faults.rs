@@ -1,5 +1,6 @@
 //! kill -9 at bad moments.
 
+use crate::processes;
 use e2e::{Installation, eventually};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -98,4 +99,29 @@ fn a_killed_gateway_comes_back_and_apps_survive_the_server() {
         app["status"]["instances"][0]["restarts"], 0,
         "the replica was found, not restarted: {app:#}"
     );
+}
+
+#[test]
+fn down_leaves_nothing_behind() {
+    let installation = Installation::start(&[]);
+    let spec = serde_json::json!({
+        "command": ["sh", "-c", "trap '' TERM; setsid sleep 300 & sleep 300; sleep 300"],
+        "resources": {"cpu": "100m", "memory": "32Mi"},
+    });
+    installation.apply(&format!(
+        "apiVersion: moonshot/v1\nkind: Job\nmetadata: {{name: stubborn}}\nspec: {spec}\n"
+    ));
+    installation.wait_for("job", "stubborn", &["Running"], PATIENCE);
+    let data = installation.data();
+    eventually("both programs run", PATIENCE, || {
+        processes::programs(&data).len() >= 3
+    });
+    let groups = || processes::cgroups(&[processes::tag(&data)]);
+    assert!(!groups().is_empty() || !rustix::process::geteuid().is_root());
+    installation.run(&["down"]).ok();
+    assert_eq!(processes::shims(&data).len(), 0);
+    eventually("its programs are gone", PATIENCE, || {
+        processes::programs(&data).is_empty()
+    });
+    assert_eq!(groups(), Vec::<std::path::PathBuf>::new());
 }

@@ -3,4 +3,6 @@
 mod apps;
 mod faults;
 mod jobs;
+mod kill_run;
+mod processes;
 mod quickstart;

@@ -1,5 +1,6 @@
 //! What holds a replica to its CPU and memory, and what it uses of them: cgroups of either version.
 
+use crate::layout::Layout;
 use base::{Bytes, Resources};
 use engine::Usage;
 use shim::record::Cgroup;
@@ -24,6 +25,8 @@ const REMOVE_TRIES: u32 = 50;
 
 /// One group a replica, by name. Every call may be repeated.
 pub trait Limits: Send + Sync {
+    /// Whether what holds the groups exists.
+    fn is_there(&self) -> bool;
     /// Makes what holds the groups.
     fn open(&self) -> io::Result<()>;
     /// Makes the group and sets its limits; zero means none.
@@ -40,28 +43,43 @@ pub trait Limits: Send + Sync {
     fn close(&self);
 }
 
-/// What this process may use here, under `tag`: cgroup v1 or v2, or a sentence why there are no limits.
-pub fn detect(tag: &str) -> Result<Arc<dyn Limits>, String> {
+/// What the engine with this root may use here: cgroup v1 or v2, or a sentence why there are no limits.
+///
+/// Groups lie below the group of the process that made the first one. A later server may be in another group (a
+/// login session, then a service), so the first one's place is written down and used as long as groups are there.
+pub fn detect(root: &Path) -> Result<Arc<dyn Limits>, String> {
     let read = |path: &str| {
         fs::read_to_string(path).map_err(|error| format!("no cgroup limits: `{path}`: {error}"))
     };
     let (mounts, own) = (read("/proc/self/mounts")?, read("/proc/self/cgroup")?);
-    // Which version has the controllers decides: both may be mounted.
-    if let Some(v1) = V1::find(&mounts, &own, tag) {
-        return match v1.open() {
-            Ok(()) => Ok(Arc::new(v1)),
-            Err(error) => Err(weak(&error)),
-        };
+    let layout = Layout::new(root.to_owned());
+    if let Some(limits) = kept(root).filter(|limits| limits.open().is_ok()) {
+        return Ok(limits);
     }
-    let Some(v2) = V2::find(&mounts, &own, tag) else {
-        return Err(
-            "no cgroup limits: no cgroup file system with cpu and memory is mounted".to_owned(),
-        );
-    };
-    match v2.open() {
-        Ok(()) => Ok(Arc::new(v2)),
-        Err(error) => Err(weak(&error)),
+    let limits = find(&mounts, &own, &layout.tag()).ok_or(
+        "no cgroup limits: no cgroup file system with cpu and memory is mounted".to_owned(),
+    )?;
+    limits.open().map_err(|error| weak(&error))?;
+    if let Err(error) = fs::write(layout.cgroup(), own) {
+        tracing::warn!(%error, "where the control groups are cannot be written down");
     }
+    Ok(limits)
+}
+
+/// The limits that an engine with this root has used, if it had any.
+pub(crate) fn kept(root: &Path) -> Option<Arc<dyn Limits>> {
+    let layout = Layout::new(root.to_owned());
+    let own = fs::read_to_string(layout.cgroup()).ok()?;
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    find(&mounts, &own, &layout.tag()).filter(|limits| limits.is_there())
+}
+
+/// Which version has the controllers decides: both may be mounted.
+fn find(mounts: &str, own: &str, tag: &str) -> Option<Arc<dyn Limits>> {
+    if let Some(v1) = V1::find(mounts, own, tag) {
+        return Some(Arc::new(v1));
+    }
+    V2::find(mounts, own, tag).map(|v2| Arc::new(v2) as Arc<dyn Limits>)
 }
 
 fn weak(error: &io::Error) -> String {

@@ -56,8 +56,8 @@ fn version_2_on_a_fake_tree_writes_limits_and_reads_usage() {
 
 #[test]
 fn limits_of_this_kernel_are_set_and_removed() {
-    let tag = format!("moonshot-test-{}", std::process::id());
-    let limits = match detect(&tag) {
+    let root = tempfile::tempdir().expect("a directory");
+    let limits = match detect(root.path()) {
         Ok(limits) => limits,
         Err(why) => {
             println!("skipped: {why}");
@@ -69,9 +69,13 @@ fn limits_of_this_kernel_are_set_and_removed() {
     assert!(files.oom.is_some_and(|oom| keyed(&oom, "oom_kill ") == 0));
     assert_eq!(limits.names(), ["r"]);
     limits.create("r", &want()).expect("created again");
+    let again = detect(root.path()).expect("found again");
+    assert_eq!(again.names(), ["r"], "the same place as before");
     limits.remove("r").expect("removed");
     limits.remove("r").expect("removed again");
     assert!(limits.names().is_empty());
-    limits.close();
+    limits.create("left", &want()).expect("created");
+    crate::offline::stop_programs(root.path(), base::Span::from_secs(1));
     assert!(files.procs.iter().all(|procs| !procs.exists()));
+    assert!(!limits.is_there());
 }

@@ -42,6 +42,10 @@ impl V1 {
 }
 
 impl Limits for V1 {
+    fn is_there(&self) -> bool {
+        self.bases().iter().all(|base| base.is_dir())
+    }
+
     fn open(&self) -> io::Result<()> {
         self.bases().iter().try_for_each(|base| make(base))
     }

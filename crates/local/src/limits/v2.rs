@@ -41,6 +41,10 @@ fn give_on(dir: &Path) -> io::Result<()> {
 }
 
 impl Limits for V2 {
+    fn is_there(&self) -> bool {
+        self.base.is_dir()
+    }
+
     /// Makes the base and hands it the controllers. A group below the root either holds processes or
     /// gives controllers on: where ours holds some, they move into a leaf first.
     fn open(&self) -> io::Result<()> {

@@ -169,7 +169,7 @@ impl Machine {
             rustix::mount::mount("tmpfs", &root, "tmpfs", flags, size.as_c_str()).expect("mounted");
         }
         let mut config = Config {
-            limits: local::limits::detect(&Config::tag(&root)).ok(),
+            limits: local::limits::detect(&root).ok(),
             root: root.clone(),
             shim: SHIM.clone(),
             nodes: 2,

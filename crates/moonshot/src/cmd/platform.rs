@@ -1,6 +1,7 @@
 //! `up`, `down`, `server`, `gateway`, `config`: the platform on this machine.
 
 use crate::exit::Failure;
+use crate::out::say;
 use crate::role::settings::{self, Settings};
 use crate::role::{down, gateway as gateway_role, server as server_role, up};
 use std::path::PathBuf;
@@ -91,12 +92,12 @@ pub(crate) async fn gateway(args: RoleArgs) -> Result<(), Failure> {
 
 pub(crate) fn config(_: &ConfigArgs) -> Result<(), Failure> {
     let settings = settings()?;
-    println!("the settings are valid");
-    println!("data directory   {}", settings.data_dir.display());
-    println!("API and console  {}", settings.listen);
-    println!("gateway          {}", settings.gateway_listen);
+    say!("the settings are valid");
+    say!("data directory   {}", settings.data_dir.display());
+    say!("API and console  {}", settings.listen);
+    say!("gateway          {}", settings.gateway_listen);
     // A database's address may hold a password.
-    println!(
+    say!(
         "database         {}",
         if settings.database.is_some() {
             "PostgreSQL"
@@ -104,14 +105,15 @@ pub(crate) fn config(_: &ConfigArgs) -> Result<(), Failure> {
             "SQLite in the data directory"
         }
     );
-    println!(
+    say!(
         "nodes            {} (pretended GPUs: {})",
-        settings.nodes, settings.fake_gpus
+        settings.nodes,
+        settings.fake_gpus
     );
-    println!();
-    println!("Variables (or keys of the file that MOONSHOT_CONFIG_FILE names):");
+    say!("");
+    say!("Variables (or keys of the file that MOONSHOT_CONFIG_FILE names):");
     for (variable, key, default, what) in settings::TABLE {
-        println!("  {variable:<26} {key:<16} {what} (default: {default})");
+        say!("  {variable:<26} {key:<16} {what} (default: {default})");
     }
     Ok(())
 }
@@ -123,6 +125,6 @@ pub(crate) fn sim(args: &SimArgs) -> Result<(), Failure> {
             Failure::Failed(error.to_string())
         }
     })?;
-    println!("{printed}");
+    say!("{printed}");
     Ok(())
 }

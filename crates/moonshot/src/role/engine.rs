@@ -14,12 +14,9 @@ pub(crate) async fn open(
     content: Arc<Content>,
 ) -> Result<Arc<dyn engine::Engine>, String> {
     let root = settings.data_dir.join("engine");
-    // Groups are named for the installation: two of them on one machine do not meet.
-    let tag = format!(
-        "moonshot-{:08x}",
-        super::server::short_hash(root.to_string_lossy().as_bytes())
-    );
-    let (limits, warning) = match local::limits::detect(&tag) {
+    std::fs::create_dir_all(&root)
+        .map_err(|error| format!("cannot make `{}`: {error}", root.display()))?;
+    let (limits, warning) = match local::limits::detect(&root) {
         Ok(limits) => (Some(limits), None),
         Err(warning) => (None, Some(warning)),
     };

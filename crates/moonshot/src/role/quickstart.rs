@@ -2,6 +2,7 @@
 //! second run finds everything as it was.
 
 use super::settings::Settings;
+use crate::out::say;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -33,7 +34,7 @@ pub(crate) enum QuickstartError {
 /// Trains on the flights, serves the model and asks it once. `example` is the directory with the manifests.
 pub(crate) fn run(example: &Path, settings: &Settings) -> Result<(), QuickstartError> {
     let file = |name: &str| example.join(name).display().to_string();
-    println!(
+    say!(
         "\nQuickstart: train XGBoost on 336,776 flights with two replicas, then serve the model with two more."
     );
     step(settings, &["apply", "-f", &file("environment.yaml")])?;
@@ -87,7 +88,7 @@ fn predict(settings: &Settings) -> Result<(), QuickstartError> {
         token_file.display(),
         settings.gateway_listen
     );
-    println!("\n$ {command}");
+    say!("\n$ {command}");
     let failed = |source| QuickstartError::Start {
         command: command.clone(),
         source,
@@ -112,13 +113,13 @@ fn predict(settings: &Settings) -> Result<(), QuickstartError> {
     if !head.starts_with("HTTP/1.1 200") {
         return Err(QuickstartError::Answer(answer));
     }
-    println!("{}", body.trim());
+    say!("{}", body.trim());
     Ok(())
 }
 
 fn step(settings: &Settings, args: &[&str]) -> Result<(), QuickstartError> {
     let shown = shown(args);
-    println!("\n$ {shown}");
+    say!("\n$ {shown}");
     let this = std::env::current_exe().unwrap_or_else(|_| "moonshot".into());
     let status = Command::new(this)
         .args(args)

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 /// At the end, requests and loops get this long.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Between looks at the gateway's process.
-const WATCH: Duration = Duration::from_millis(500);
+/// Between looks at the gateway's process: Apps are out of reach while it is gone.
+const WATCH: Duration = Duration::from_millis(100);
 
 /// Where things are under the data directory.
 pub(crate) fn token_file(data: &Path) -> PathBuf {

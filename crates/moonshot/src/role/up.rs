@@ -5,6 +5,7 @@ use super::quickstart;
 use super::server::{start_role, token_file};
 use super::settings::Settings;
 use crate::context;
+use crate::out::say;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -54,7 +55,7 @@ pub(crate) fn run(settings: &Settings, options: &Options) -> Result<(), String> 
         ));
     }
     let word = if runs { "runs already" } else { "is up" };
-    println!(
+    say!(
         "Moonshot {word} ({:.1} s): API http://{}, Apps http://{}",
         started.elapsed().as_secs_f64(),
         settings.listen,
@@ -65,21 +66,21 @@ pub(crate) fn run(settings: &Settings, options: &Options) -> Result<(), String> 
         quickstart::run(example, settings).map_err(|error| error.to_string())?;
     }
     let token = token_file(data);
-    println!();
+    say!("");
     if crate::console::FILES.is_some() {
-        println!(
+        say!(
             "Console:  http://{}/  (log in with the token in {})",
             settings.listen,
             token.display()
         );
     } else {
-        println!("Console:  not built in (it needs Node 20.19 or newer at build time)");
+        say!("Console:  not built in (it needs Node 20.19 or newer at build time)");
     }
-    println!("Look:     moonshot status, moonshot get jobs, moonshot logs job/flights");
-    println!("Stop:     moonshot down");
-    println!("Server log: {}", log.display());
+    say!("Look:     moonshot status, moonshot get jobs, moonshot logs job/flights");
+    say!("Stop:     moonshot down");
+    say!("Server log: {}", log.display());
     if options.foreground {
-        println!(
+        say!(
             "In the foreground: Ctrl-C stops the server; what runs goes on until `moonshot down`."
         );
         let ended = || files::holder(data, "server").is_none();

@@ -215,16 +215,18 @@ impl Reader {
             let (frames, to) = self.logs.read(&self.project, &log, from)?;
             self.positions.insert(log.clone(), to);
             let since = self.since;
-            fresh.extend(
-                frames
-                    .into_iter()
-                    .filter(|frame| since.is_none_or(|at| frame.time >= at))
-                    .map(|frame| (log.clone(), frame)),
-            );
+            // Within a replica the order is that of numbers, also where the machine's clock was set back.
+            let mut latest = Time::from_ms(i64::MIN);
+            for frame in frames {
+                latest = latest.max(frame.time);
+                if since.is_none_or(|at| frame.time >= at) {
+                    fresh.push((latest, log.clone(), frame));
+                }
+            }
         }
-        // Between replicas by time; within one by number, which its time never contradicts for long.
-        fresh.sort_by_key(|(_, frame)| frame.time);
-        for (log, frame) in fresh {
+        // Between replicas by time.
+        fresh.sort_by_key(|(time, _, _)| *time);
+        for (_, log, frame) in fresh {
             if self.json {
                 self.lines.push_back(json_line(&log, &frame));
                 continue;
