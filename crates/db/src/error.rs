@@ -107,12 +107,24 @@ impl DbError {
                 sqlx::Error::Database(error) => error.code().is_some_and(|code| {
                     code.starts_with("08")
                         || code.starts_with("57P")
-                        || matches!(code.as_ref(), "5" | "6" | "10" | "13" | "14")
+                        // The low byte is the kind; the rest says more (261: busy, recovering).
+                        || (code.len() < 5
+                            && code
+                                .parse::<u32>()
+                                .is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13 | 14)))
                 }),
                 _ => false,
             },
             _ => false,
         }
+    }
+
+    /// Whether another process holds SQLite's lock: it was waited for already.
+    pub(crate) fn is_locked(&self) -> bool {
+        matches!(self, DbError::Query(sqlx::Error::Database(error))
+        if error.code().is_some_and(|code| {
+            code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6))
+        }))
     }
 
     /// Whether the statement contradicted a unique index: the name is taken.

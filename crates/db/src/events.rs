@@ -91,11 +91,17 @@ pub async fn record(tx: &mut Tx<'_>, event: &Event) -> Result<(), DbError> {
         seq.into(),
     ];
     tx.execute(sql, &args).await?;
-    let sql = "DELETE FROM events WHERE object = $1 AND uid IN (SELECT uid FROM events WHERE object = $1 ORDER BY last_at DESC \
-         LIMIT 1000000 OFFSET $2)";
-    tx.execute(sql, &[event.object.into(), KEPT_MAX.into()])
-        .await
-        .map(|_| ())
+    // The newest that is one too many; nearly always there is none.
+    let sql = "SELECT last_at, uid FROM events WHERE object = $1 ORDER BY last_at DESC, uid DESC LIMIT 1 OFFSET $2";
+    let cut = tx
+        .fetch_one(sql, &[event.object.into(), KEPT_MAX.into()])
+        .await?;
+    if let Some(cut) = cut {
+        let sql = "DELETE FROM events WHERE object = $1 AND (last_at, uid) <= ($2, $3)";
+        let args: [Value; 3] = [event.object.into(), cut.int(0)?.into(), cut.uid(1)?.into()];
+        tx.execute(sql, &args).await?;
+    }
+    Ok(())
 }
 
 /// Events of one object, newest first.

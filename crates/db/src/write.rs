@@ -259,19 +259,35 @@ async fn commit(
     let mut reruns = 0;
     let mut reopens = 0;
     loop {
-        match attempt(config, conn, group).await {
+        let mut committing = None;
+        match attempt(config, conn, group, &mut committing).await {
             Ok(seq) => return Ok(seq),
             Err(error) if error.is_serialization() && reruns < RERUNS_MAX => {
                 reruns += 1;
                 // The connection may have ended the transaction itself.
                 let _ = conn.script("ROLLBACK").await;
             }
+            Err(error) if error.is_locked() => {
+                // A fresh connection would wait for the same lock: whoever waits is told instead.
+                let _ = conn.script("ROLLBACK").await;
+                return Err(DbError::Unavailable(
+                    "another process holds the lock of the database's file".to_owned(),
+                ));
+            }
             Err(error) if reopens < REOPENS_MAX => {
-                tracing::info!(%error, "opening the database again");
+                tracing::info!(
+                    error = &error as &dyn std::error::Error,
+                    "opening the database again"
+                );
                 tokio::time::sleep(Duration::from_millis(100 << reopens)).await;
                 reopens += 1;
                 if let Ok(fresh) = crate::open_conn(config).await {
                     *conn = fresh;
+                }
+                if let Some((seq, transaction)) = committing
+                    && was_committed(config, conn, transaction).await?
+                {
+                    return Ok(seq);
                 }
             }
             Err(error) => return Err(error),
@@ -283,6 +299,7 @@ async fn attempt(
     config: &Config,
     conn: &mut Conn,
     group: &mut [Box<dyn Write>],
+    committing: &mut Option<(Seq, i64)>,
 ) -> Result<Seq, DbError> {
     if conn.is_postgres() {
         conn.script("BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE feed_head IN EXCLUSIVE MODE")
@@ -319,11 +336,49 @@ async fn attempt(
         insert_changes(conn, chunk, (config.clock)()).await?;
     }
     if !changes.is_empty() {
-        conn.execute("UPDATE feed_head SET seq = $1", &[seq.into()])
-            .await?;
+        let sql = if conn.is_postgres() {
+            "UPDATE feed_head SET seq = $1 RETURNING CAST(txid_current() AS BIGINT)"
+        } else {
+            "UPDATE feed_head SET seq = $1 RETURNING 0"
+        };
+        let rows = conn.fetch(sql, &[seq.into()]).await?;
+        if conn.is_postgres() {
+            let transaction = rows.first().map_or(Ok(0), |row| row.int(0))?;
+            *committing = Some((seq, transaction));
+        }
     }
     conn.script("COMMIT").await?;
     Ok(seq)
+}
+
+/// Whether a transaction whose `COMMIT` was not answered was committed. To run it again would refuse callers
+/// what they have done. Tries as often as a group does.
+async fn was_committed(
+    config: &Config,
+    conn: &mut Conn,
+    transaction: i64,
+) -> Result<bool, DbError> {
+    let mut last = DbError::Unavailable("the connection was lost".to_owned());
+    for n in 0..=REOPENS_MAX {
+        match conn
+            .fetch("SELECT txid_status($1)", &[transaction.into()])
+            .await
+            .and_then(|rows| rows.first().map_or(Ok(String::new()), |row| row.text(0)))
+        {
+            Ok(word) if word == "committed" => return Ok(true),
+            Ok(word) if word == "aborted" => return Ok(false),
+            // Its session has not noticed yet.
+            Ok(_) => {}
+            Err(error) => {
+                last = error;
+                if let Ok(fresh) = crate::open_conn(config).await {
+                    *conn = fresh;
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(100 << n)).await;
+    }
+    Err(last)
 }
 
 async fn insert_changes(conn: &mut Conn, changes: &[Change], now: Time) -> Result<(), DbError> {

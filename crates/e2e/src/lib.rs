@@ -4,7 +4,9 @@
 //! data directory and ports of its own, so tests run side by side.
 
 pub mod installation;
+pub mod postgres;
 pub mod wait;
 
 pub use installation::{Installation, Output, ask};
+pub use postgres::Postgres;
 pub use wait::{eventually, eventually_some};
