@@ -1,4 +1,5 @@
 import "@mantine/core/styles.css";
+import "./styles.css";
 import { MantineProvider } from "@mantine/core";
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { RouterProvider } from "@tanstack/react-router";
@@ -21,7 +22,10 @@ const root = document.getElementById("root");
 if (!root) throw new Error("index.html has no #root");
 createRoot(root).render(
   <StrictMode>
-    <MantineProvider defaultColorScheme="auto" theme={{ primaryColor: "indigo" }}>
+    <MantineProvider
+      defaultColorScheme="auto"
+      theme={{ primaryColor: "indigo", primaryShade: 8, respectReducedMotion: true }}
+    >
       <LanguageProvider>
         <QueryClientProvider client={client}>
           <RouterProvider router={router} />

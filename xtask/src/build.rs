@@ -20,27 +20,37 @@ pub(crate) fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| sh::root().join("target"), PathBuf::from)
 }
 
+/// Where downloads and builds that may be used again are kept.
+pub(crate) fn cache_dir() -> PathBuf {
+    std::env::var_os("MOONSHOT_CACHE").map_or_else(
+        || {
+            let home = std::env::var_os("HOME").map_or_else(std::env::temp_dir, PathBuf::from);
+            home.join(".cache/moonshot")
+        },
+        PathBuf::from,
+    )
+}
+
 /// Builds the shim: static, so that it starts in every image, and small.
 pub(crate) fn shim() -> Done<PathBuf> {
-    let mut cargo = sh::command(
-        "cargo",
-        [
-            "build",
-            "--quiet",
-            "--package",
-            "shim",
-            "--bin",
-            "moonshot-shim",
-        ],
-    );
-    cargo.args(["--profile", "shim", "--target", TARGET]);
+    static_program("shim", "moonshot-shim")
+}
+
+/// Builds the program that runs in pods, static as the shim.
+pub(crate) fn pod() -> Done<PathBuf> {
+    static_program("pod", "moonshot-pod")
+}
+
+fn static_program(package: &str, name: &str) -> Done<PathBuf> {
+    let mut cargo = sh::command("cargo", ["build", "--quiet", "--package", package]);
+    cargo.args(["--bin", name, "--profile", "shim", "--target", TARGET]);
     // A folder of its own: other flags would rebuild everything that is shared.
     let dir = target_dir().join("static");
     cargo
         .env("CARGO_TARGET_DIR", &dir)
         .env("RUSTFLAGS", "-C target-feature=+crt-static");
     sh::run(&mut cargo)?;
-    Ok(dir.join(TARGET).join("shim/moonshot-shim"))
+    Ok(dir.join(TARGET).join("shim").join(name))
 }
 
 /// Builds the console into `console/dist`; `false` where Node is not found.
@@ -107,14 +117,23 @@ fn console_inputs(dir: &Path) -> Done<String> {
 
 /// Builds `moonshot` with the shim and, where Node is found, the console inside.
 pub(crate) fn moonshot(profile: Profile) -> Done<PathBuf> {
+    programs(profile, &["moonshot"]).map(|dir| dir.join("moonshot"))
+}
+
+/// Builds these packages, `moonshot` among them, in one go, so that they share what they have in common; the
+/// directory of their programs.
+pub(crate) fn programs(profile: Profile, packages: &[&str]) -> Done<PathBuf> {
     sh::say("shim: building");
     let shim = shim()?;
     let with_console = console()?;
-    sh::say("moonshot: building");
-    let mut cargo = sh::command("cargo", ["build", "--package", "moonshot"]);
+    sh::say(&format!("{}: building", packages.join(", ")));
+    let mut cargo = sh::command("cargo", ["build"]);
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
     cargo.env("MOONSHOT_SHIM", shim);
     if with_console {
-        cargo.args(["--features", "console"]);
+        cargo.args(["--features", "moonshot/console"]);
     }
     let folder = match profile {
         Profile::Dev => "debug",
@@ -124,7 +143,7 @@ pub(crate) fn moonshot(profile: Profile) -> Done<PathBuf> {
         }
     };
     sh::run(&mut cargo)?;
-    Ok(target_dir().join(folder).join("moonshot"))
+    Ok(target_dir().join(folder))
 }
 
 fn node_is_new_enough() -> bool {

@@ -1,51 +1,62 @@
-//! Licences and sources of everything that is linked in, from `cargo metadata`. `deny.toml` holds the
-//! same lists for `cargo deny`; here they are checked without another tool.
+//! Licences, bans and sources of everything that is linked in: `deny.toml`, checked here against
+//! `cargo metadata` without another tool. Of the file's format, which is cargo-deny's, what it uses is
+//! understood; a key that is not is refused, so that nothing is believed to be checked that is not.
 
 use crate::sh::{self, Done, Failure};
-use cargo_metadata::MetadataCommand;
+use cargo_metadata::{Metadata, MetadataCommand};
+use toml::{Table, Value};
 
-/// Permissive licences (and weak ones that concern only changed files). No GPL, LGPL or AGPL.
-const ALLOWED: &[&str] = &[
-    "0BSD",
-    "Apache-2.0",
-    "Apache-2.0 WITH LLVM-exception",
-    "BSD-2-Clause",
-    "BSD-3-Clause",
-    "BSL-1.0",
-    "CC0-1.0",
-    "CDLA-Permissive-2.0",
-    "ISC",
-    "MIT",
-    "MIT-0",
-    "MPL-2.0",
-    "Unicode-3.0",
-    "Unlicense",
-    "Zlib",
-];
+/// `deny.toml`.
+#[derive(Debug, Default, PartialEq)]
+struct Rules {
+    /// Licences, in SPDX's words.
+    allowed: Vec<String>,
+    banned: Vec<Ban>,
+}
 
-/// Never linked in, with the reason.
-const BANNED: &[(&str, &str)] = &[
-    ("openssl-sys", "one TLS: rustls with ring"),
-    ("aws-lc-sys", "one TLS provider: ring"),
-    ("async-std", "one runtime: tokio"),
-    ("serde_yaml", "abandoned; YAML is read with serde-saphyr"),
-];
+/// A crate that is not linked in, or only once.
+#[derive(Debug, PartialEq)]
+struct Ban {
+    name: String,
+    reason: String,
+    /// One version of it is welcome.
+    one_version: bool,
+}
 
 /// Fails with every package whose licence, source or name is not allowed.
 pub(crate) fn check() -> Done {
+    let path = sh::root().join("deny.toml");
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| Failure::new(format!("`{}`: {error}", path.display())))?;
+    let rules = parse(&text).map_err(|error| Failure::new(format!("deny.toml: {error}")))?;
     let metadata = MetadataCommand::new()
         .manifest_path(sh::root().join("Cargo.toml"))
         .exec()
         .map_err(|error| Failure::new(format!("cargo metadata: {error}")))?;
+    let wrong = judge(&rules, &metadata);
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::new(wrong.join("\n")))
+    }
+}
+
+fn judge(rules: &Rules, metadata: &Metadata) -> Vec<String> {
     let mut wrong = Vec::new();
+    for ban in &rules.banned {
+        let versions: Vec<String> = metadata
+            .packages
+            .iter()
+            .filter(|package| package.name.as_str() == ban.name)
+            .map(|package| package.version.to_string())
+            .collect();
+        if versions.len() > usize::from(ban.one_version) {
+            let (name, versions, reason) = (&ban.name, versions.join(" and "), &ban.reason);
+            wrong.push(format!("{name} {versions} is banned: {reason}"));
+        }
+    }
     for package in &metadata.packages {
         let name = format!("{} {}", package.name, package.version);
-        if let Some((_, reason)) = BANNED
-            .iter()
-            .find(|(banned, _)| *banned == package.name.as_str())
-        {
-            wrong.push(format!("{name} is banned: {reason}"));
-        }
         match &package.source {
             None => {}
             Some(source) if source.is_crates_io() => {}
@@ -54,48 +65,119 @@ pub(crate) fn check() -> Done {
             }
         }
         let licence = package.license.as_deref().unwrap_or("");
-        if !is_allowed(licence) {
+        if !is_allowed(licence, &rules.allowed) {
             wrong.push(format!("{name} has the licence `{licence}`"));
         }
     }
-    if wrong.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::new(wrong.join("\n")))
+    wrong
+}
+
+fn parse(text: &str) -> Result<Rules, String> {
+    let file: Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| error.to_string())?;
+    // What is said beside the lists must be what this check does.
+    let fixed = [
+        ("graph", "all-features", Value::Boolean(true)),
+        (
+            "bans",
+            "multiple-versions",
+            Value::String("warn".to_owned()),
+        ),
+        ("bans", "wildcards", Value::String("deny".to_owned())),
+        ("bans", "allow-wildcard-paths", Value::Boolean(true)),
+        (
+            "sources",
+            "unknown-registry",
+            Value::String("deny".to_owned()),
+        ),
+        ("sources", "unknown-git", Value::String("deny".to_owned())),
+        ("licenses", "confidence-threshold", Value::Float(0.9)),
+    ];
+    let mut rules = Rules::default();
+    for (section, keys) in &file {
+        let keys = keys
+            .as_table()
+            .ok_or(format!("`{section}` is no section"))?;
+        for (key, value) in keys {
+            match (section.as_str(), key.as_str()) {
+                ("licenses", "allow") => rules.allowed = words(value)?,
+                ("bans", "deny") => rules.banned = bans(value)?,
+                _ => {
+                    let is_known = fixed.iter().any(|(at, name, fixed)| {
+                        (section.as_str(), key.as_str(), value) == (*at, *name, fixed)
+                    });
+                    if !is_known {
+                        let text = format!("`{section}.{key} = {value}` is not understood here");
+                        return Err(format!("{text}; teach xtask/src/licences.rs"));
+                    }
+                }
+            }
+        }
     }
+    Ok(rules)
+}
+
+fn words(value: &Value) -> Result<Vec<String>, String> {
+    let items = value.as_array().ok_or("`licenses.allow` is no list")?;
+    let word = |item: &Value| {
+        item.as_str()
+            .map(str::to_owned)
+            .ok_or("a licence is a text")
+    };
+    Ok(items.iter().map(word).collect::<Result<_, _>>()?)
+}
+
+fn bans(value: &Value) -> Result<Vec<Ban>, String> {
+    let items = value.as_array().ok_or("`bans.deny` is no list")?;
+    let one = |item: &Value| {
+        let text = |key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
+        Some(Ban {
+            name: text("crate")?,
+            reason: text("reason")?,
+            one_version: item
+                .get("deny-multiple-versions")
+                .and_then(Value::as_bool)
+                .unwrap_or(false),
+        })
+    };
+    items
+        .iter()
+        .map(|item| one(item).ok_or(format!("{item} needs a `crate` and a `reason`")))
+        .collect()
 }
 
 /// Evaluates an SPDX expression: `AND` needs both sides, `OR` one; an old `/` means `OR`.
-fn is_allowed(expression: &str) -> bool {
+fn is_allowed(expression: &str, allowed: &[String]) -> bool {
     let spaced = expression
         .replace('(', " ( ")
         .replace(')', " ) ")
         .replace('/', " OR ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let mut at = 0;
-    let allowed = either(&words, &mut at);
-    allowed && at == words.len()
+    let good = either(&words, &mut at, allowed);
+    good && at == words.len()
 }
 
-fn either(words: &[&str], at: &mut usize) -> bool {
-    let mut allowed = both(words, at);
+fn either(words: &[&str], at: &mut usize, allowed: &[String]) -> bool {
+    let mut good = both(words, at, allowed);
     while words.get(*at) == Some(&"OR") {
         *at += 1;
-        allowed |= both(words, at);
+        good |= both(words, at, allowed);
     }
-    allowed
+    good
 }
 
-fn both(words: &[&str], at: &mut usize) -> bool {
-    let mut allowed = one(words, at);
+fn both(words: &[&str], at: &mut usize, allowed: &[String]) -> bool {
+    let mut good = one(words, at, allowed);
     while words.get(*at) == Some(&"AND") {
         *at += 1;
-        allowed &= one(words, at);
+        good &= one(words, at, allowed);
     }
-    allowed
+    good
 }
 
-fn one(words: &[&str], at: &mut usize) -> bool {
+fn one(words: &[&str], at: &mut usize, allowed: &[String]) -> bool {
     let Some(word) = words.get(*at) else {
         // Cut off: past the end, so that the whole is refused.
         *at = words.len() + 1;
@@ -103,25 +185,58 @@ fn one(words: &[&str], at: &mut usize) -> bool {
     };
     *at += 1;
     if *word == "(" {
-        let allowed = either(words, at);
+        let good = either(words, at, allowed);
         let closed = words.get(*at) == Some(&")");
         *at += 1;
-        return allowed && closed;
+        return good && closed;
     }
     if words.get(*at) == Some(&"WITH") {
         let with = format!("{word} WITH {}", words.get(*at + 1).unwrap_or(&""));
         *at += 2;
-        return ALLOWED.contains(&with.as_str());
+        return allowed.contains(&with);
     }
-    ALLOWED.contains(word)
+    allowed.iter().any(|licence| licence == word)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_allowed;
+    use super::*;
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        let rules = parse(
+            "[licenses]\nallow = ['MIT']\n[bans]\nmultiple-versions = 'warn'\ndeny = [{crate = 'a', reason = 'b'}]",
+        )
+        .unwrap();
+        assert_eq!(rules.allowed, ["MIT"]);
+        assert_eq!(
+            rules.banned,
+            [Ban {
+                name: "a".to_owned(),
+                reason: "b".to_owned(),
+                one_version: false
+            }]
+        );
+        for bad in [
+            "[licenses]\nexceptions = []",
+            "[bans]\nmultiple-versions = 'deny'",
+            "[bans]\ndeny = [{crate = 'a'}]",
+            "[advisories]\nyanked = 'deny'",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn expressions() {
+        let allowed = [
+            "MIT",
+            "Apache-2.0",
+            "Unicode-3.0",
+            "Apache-2.0 WITH LLVM-exception",
+        ]
+        .map(str::to_owned);
+        let is_allowed = |text: &str| is_allowed(text, &allowed);
         for good in [
             "MIT",
             "MIT OR GPL-3.0",

@@ -3,7 +3,12 @@
 //!
 //! Start with [`mod@test`]: its table of stages is the whole test programme.
 
+mod bench;
 mod build;
+mod cluster;
+mod compile;
+mod deploy;
+mod docs;
 mod layering;
 mod licences;
 mod packages;
@@ -17,7 +22,11 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask up [ARGS…]        build, start the platform, run the quickstart (ARGS go to `moonshot up`)
 cargo xtask test [STAGE…]     run all tests, or only these stages (`cargo xtask test list` names them)
-cargo xtask build             build the shim, the console (where Node is found) and `moonshot`";
+cargo xtask cluster VERB      a real Kubernetes for tests: up, down, status (`cargo xtask cluster help`)
+cargo xtask bench ID…         run benches beside their peers (`cargo xtask bench list` names them)
+cargo xtask deploy            render the plain YAML in `deploy` from the chart
+cargo xtask build [--dev]     build the shim, the console (where Node is found) and `moonshot`; --dev is quicker to
+                              build and slower to run";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -27,8 +36,19 @@ fn main() -> ExitCode {
     let result = match verb {
         "up" => up::run(rest),
         "test" => test::run(rest),
-        "build" => build::moonshot(build::Profile::Release)
-            .map(|path| sh::say(&path.display().to_string())),
+        "cluster" => cluster::run(rest),
+        "bench" => bench::run(rest),
+        "deploy" => deploy::write(),
+        "build" => match rest {
+            [] => Ok(build::Profile::Release),
+            [flag] if flag == "--dev" => Ok(build::Profile::Dev),
+            other => Err(sh::Failure::new(format!(
+                "unknown: {}; there is --dev",
+                other.join(" ")
+            ))),
+        }
+        .and_then(build::moonshot)
+        .map(|path| sh::say(&path.display().to_string())),
         "help" | "-h" | "--help" => {
             sh::say(HELP);
             Ok(())

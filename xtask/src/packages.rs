@@ -7,9 +7,21 @@ use std::path::Path;
 const PACKAGES: &[(&str, &str)] = &[
     ("postgresql", "/usr/lib/postgresql/15/bin/initdb"),
     ("chromium", "/usr/bin/chromium"),
+    // Chinese characters, for the console's pictures.
+    (
+        "fonts-wqy-microhei",
+        "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc",
+    ),
     ("python3-venv", "/usr/share/doc/python3-venv"),
+    ("curl", "/usr/bin/curl"),
     ("git", "/usr/bin/git"),
     ("openmpi-bin", "/usr/bin/mpirun"),
+    // A Kubernetes node.
+    ("runc", "/usr/sbin/runc"),
+    ("containernetworking-plugins", "/usr/lib/cni/bridge"),
+    ("busybox-static", "/bin/busybox"),
+    ("iproute2", "/usr/sbin/ip"),
+    ("nftables", "/usr/sbin/nft"),
 ];
 
 /// Makes sure that every package is installed.

@@ -1,4 +1,4 @@
-import { type KindName, type Kinds, type Problem, plural } from "./types";
+import { isGlobal, type KindName, type Kinds, type Problem, plural } from "./types";
 
 /** A refused request, with the server's own words. */
 export class ApiError extends Error {
@@ -71,7 +71,13 @@ export function list<K extends KindName>(kind: K, options: ListOptions = {}): Pr
   return get(`${scope}/${plural[kind]}?${query}`);
 }
 
-/** The path of one object in a project. */
+/** The path of one object; kinds outside projects have none. */
 export function objectPath(kind: KindName, project: string, name: string): string {
-  return `/v1/projects/${encodeURIComponent(project)}/${plural[kind]}/${encodeURIComponent(name)}`;
+  const scope = isGlobal(kind) ? "/v1" : `/v1/projects/${encodeURIComponent(project)}`;
+  return `${scope}/${plural[kind]}/${encodeURIComponent(name)}`;
+}
+
+/** ` --project p`, where commands would not find the object without it. */
+export function projectFlag(project: string): string {
+  return project === "default" || project === "" ? "" : ` --project ${project}`;
 }

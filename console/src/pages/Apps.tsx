@@ -3,8 +3,9 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { useLanguage } from "../i18n";
 import { ListPage } from "../ui/ListPage";
 import { Phase } from "../ui/Phase";
+import { Words } from "../ui/Words";
 
-const phases = ["Progressing", "Ready", "Degraded", "Stopped"];
+const phases = ["Progressing", "Ready", "Degraded", "Stopped", "Deleting"];
 const route = getRouteApi("/apps");
 
 export function Apps() {
@@ -14,7 +15,7 @@ export function Apps() {
       kind="App"
       path="/apps"
       title={t("apps.title")}
-      empty={t("apps.empty")}
+      empty={<Words text={t("apps.empty")} />}
       phases={phases}
       search={route.useSearch()}
       columns={[
@@ -26,7 +27,7 @@ export function Apps() {
             </Link>
           ),
         },
-        { title: t("common.project"), cell: (app) => app.metadata.project },
+        { title: t("common.project"), cell: (app) => app.metadata.project, wide: true },
         { title: t("common.phase"), cell: (app) => <Phase phase={app.status?.phase} /> },
         { title: t("apps.ready"), cell: (app) => `${app.status?.ready ?? 0}/${app.status?.replicas ?? 0}` },
         { title: t("apps.revision"), cell: (app) => app.status?.revision ?? "–" },
@@ -37,6 +38,7 @@ export function Apps() {
               {app.status?.url}
             </Text>
           ),
+          wide: true,
         },
       ]}
     />

@@ -4,8 +4,19 @@ import { useLanguage } from "../i18n";
 import { ListPage } from "../ui/ListPage";
 import { Phase } from "../ui/Phase";
 import { Time } from "../ui/Time";
+import { Words } from "../ui/Words";
 
-const phases = ["Queued", "Starting", "Running", "Suspended", "Succeeded", "Failed", "Cancelled"];
+const phases = [
+  "Queued",
+  "Starting",
+  "Running",
+  "Suspending",
+  "Suspended",
+  "Cancelling",
+  "Succeeded",
+  "Failed",
+  "Cancelled",
+];
 const route = getRouteApi("/jobs");
 
 export function Jobs() {
@@ -15,7 +26,7 @@ export function Jobs() {
       kind="Job"
       path="/jobs"
       title={t("jobs.title")}
-      empty={t("jobs.empty")}
+      empty={<Words text={t("jobs.empty")} />}
       phases={phases}
       search={route.useSearch()}
       columns={[
@@ -27,9 +38,9 @@ export function Jobs() {
             </Link>
           ),
         },
-        { title: t("common.project"), cell: (job) => job.metadata.project },
+        { title: t("common.project"), cell: (job) => job.metadata.project, wide: true },
         { title: t("common.phase"), cell: (job) => <Phase phase={job.status?.phase} /> },
-        { title: t("jobs.attempts"), cell: (job) => job.status?.attempts ?? 0 },
+        { title: t("jobs.attempts"), cell: (job) => job.status?.attempts ?? 0, wide: true },
         { title: t("common.created"), cell: (job) => <Time at={job.metadata.createdAt} /> },
         {
           title: t("common.message"),
@@ -38,6 +49,7 @@ export function Jobs() {
               {job.status?.message}
             </Text>
           ),
+          wide: true,
         },
       ]}
     />

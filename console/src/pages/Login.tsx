@@ -1,12 +1,24 @@
-import { Alert, Button, Center, Paper, PasswordInput, Stack, Text, Title } from "@mantine/core";
+import {
+  Alert,
+  Button,
+  Center,
+  Group,
+  Paper,
+  PasswordInput,
+  SegmentedControl,
+  Stack,
+  Text,
+  Title,
+} from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, useState } from "react";
-import { send } from "../api/client";
-import { useLanguage } from "../i18n";
+import { type FormEvent, useEffect, useState } from "react";
+import { ApiError, send } from "../api/client";
+import { type Language, useLanguage } from "../i18n";
+import { Words } from "../ui/Words";
 
 /** Exchanges a token for a session cookie that scripts cannot read. */
 export function Login() {
-  const { t } = useLanguage();
+  const { t, language, setLanguage } = useLanguage();
   const client = useQueryClient();
   const [token, setToken] = useState("");
   const login = useMutation({
@@ -17,27 +29,43 @@ export function Login() {
     event.preventDefault();
     login.mutate();
   };
+  useEffect(() => {
+    document.title = t("login.title");
+  }, [t]);
+  const isRefused = login.error instanceof ApiError;
   return (
-    <Center mih="100vh" p="md">
+    <Center mih="100vh" p="md" component="main">
       <Paper withBorder p="xl" w={420} component="form" onSubmit={submit}>
         <Stack>
-          <Title order={1} size="h3">
-            {t("login.title")}
-          </Title>
+          <Group justify="space-between" wrap="nowrap">
+            <Title order={1} size="h3">
+              {t("login.title")}
+            </Title>
+            <SegmentedControl
+              size="xs"
+              aria-label={t("nav.language")}
+              value={language}
+              onChange={(value) => setLanguage(value as Language)}
+              data={[
+                { value: "en", label: "EN" },
+                { value: "zh", label: "中文" },
+              ]}
+            />
+          </Group>
           <PasswordInput
             label={t("login.token")}
             value={token}
             onChange={(event) => setToken(event.currentTarget.value)}
             autoComplete="current-password"
-            data-autofocus
+            autoFocus
             required
           />
           <Text size="sm" c="dimmed">
-            {t("login.hint")}
+            <Words text={t("login.hint")} />
           </Text>
           {login.isError && (
             <Alert color="red" role="alert">
-              {t("login.failed")} {login.error.message}
+              {isRefused ? <Words text={t("login.failed")} /> : t("common.away")}
             </Alert>
           )}
           <Button type="submit" loading={login.isPending}>

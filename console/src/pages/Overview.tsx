@@ -1,44 +1,39 @@
-import { Alert, Group, List, Progress, SimpleGrid, Stack, Text, Title } from "@mantine/core";
+import { Alert, List, SimpleGrid, Stack, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { get, list } from "../api/client";
 import { keys } from "../api/live";
-import type { Amount, Node } from "../api/types";
+import type { Overview as Status } from "../api/types";
 import { useLanguage } from "../i18n";
-import { amountParts, toNumber } from "../ui/amount";
 import { Cli } from "../ui/Cli";
 import { DataTable } from "../ui/DataTable";
 import { EventTable } from "../ui/EventTable";
-import { Phase } from "../ui/Phase";
+import { NodeState, Share } from "../ui/NodeState";
+import { PageTitle } from "../ui/PageTitle";
 import { Loaded, Section } from "../ui/Section";
+import { Time } from "../ui/Time";
+import { Words } from "../ui/Words";
 
-interface Status {
-  jobs: Record<string, number>;
-  apps: Record<string, number>;
-  warnings?: string[];
-}
+/** Rows of each part of this page; its own page has all. */
+const ROWS_MAX = 10;
+const EVENTS_MAX = 20;
 
 export function Overview() {
   const { t } = useLanguage();
-  const status = useQuery({
-    queryKey: ["status"],
-    queryFn: () => get<Status>("/v1/status"),
-    refetchInterval: 5_000,
+  const status = useQuery({ queryKey: ["status"], queryFn: () => get<Status>("/v1/status") });
+  const nodes = useQuery({
+    queryKey: keys.list("Node", ROWS_MAX),
+    queryFn: () => list("Node", { limit: ROWS_MAX }),
   });
-  const nodes = useQuery({ queryKey: keys.list("Node"), queryFn: () => list("Node") });
-  const queues = useQuery({
-    queryKey: keys.list("Queue"),
-    queryFn: () => list("Queue"),
-    refetchInterval: 10_000,
+  const events = useQuery({
+    queryKey: keys.list("Event", EVENTS_MAX),
+    queryFn: () => list("Event", { limit: EVENTS_MAX }),
   });
-  const events = useQuery({ queryKey: keys.list("Event"), queryFn: () => list("Event", { limit: 20 }) });
   return (
     <Stack>
-      <Title order={1} size="h3">
-        {t("nav.overview")}
-      </Title>
+      <PageTitle title={t("nav.overview")} />
       <Loaded query={status}>
-        {({ jobs, apps, warnings }) => (
+        {({ jobs, apps, queues = [], warnings = [] }) => (
           <>
             <SimpleGrid cols={{ base: 1, xs: 3 }}>
               <Count title={t("overview.running")} value={jobs.Running ?? 0} to="/jobs" phase="Running" />
@@ -49,7 +44,7 @@ export function Overview() {
                 to="/apps"
               />
             </SimpleGrid>
-            {warnings && warnings.length > 0 && (
+            {warnings.length > 0 && (
               <Alert color="yellow" title={t("overview.warnings")}>
                 <List size="sm">
                   {warnings.map((warning) => (
@@ -58,43 +53,56 @@ export function Overview() {
                 </List>
               </Alert>
             )}
+            <SimpleGrid cols={{ base: 1, lg: 2 }}>
+              <Jobs phase="Running" title={t("overview.runningNow")} empty={t("overview.nothingRuns")} />
+              <Jobs phase="Queued" title={t("overview.waitingNow")} empty={t("overview.nothingWaits")} />
+            </SimpleGrid>
+            <Section title={t("overview.nodes")}>
+              <Loaded query={nodes}>
+                {({ items }) => (
+                  <DataTable
+                    label={t("overview.nodes")}
+                    items={items}
+                    empty={t("nodes.empty")}
+                    id={(node) => node.metadata.name ?? ""}
+                    columns={[
+                      {
+                        title: t("common.name"),
+                        cell: (node) => <Link to="/nodes">{node.metadata.name}</Link>,
+                      },
+                      { title: t("common.phase"), cell: (node) => <NodeState node={node} /> },
+                      { title: t("overview.cpu"), cell: (node) => <Share node={node} part="cpu" /> },
+                      {
+                        title: t("overview.memory"),
+                        cell: (node) => <Share node={node} part="memory" />,
+                        wide: true,
+                      },
+                      {
+                        title: t("overview.gpu"),
+                        cell: (node) => <Share node={node} part="gpu" />,
+                        wide: true,
+                      },
+                    ]}
+                  />
+                )}
+              </Loaded>
+            </Section>
+            <Section title={t("overview.queues")}>
+              <DataTable
+                label={t("overview.queues")}
+                items={queues.slice(0, ROWS_MAX)}
+                empty={t("queues.empty")}
+                id={(queue) => queue.name}
+                columns={[
+                  { title: t("common.name"), cell: (queue) => <Link to="/queues">{queue.name}</Link> },
+                  { title: t("overview.runningTasks"), cell: (queue) => queue.running },
+                  { title: t("overview.waitingTasks"), cell: (queue) => queue.waiting },
+                ]}
+              />
+            </Section>
           </>
         )}
       </Loaded>
-      <Section title={t("overview.nodes")}>
-        <Loaded query={nodes}>
-          {({ items }) => (
-            <DataTable
-              label={t("overview.nodes")}
-              items={items}
-              id={(node) => node.metadata.name ?? ""}
-              columns={[
-                { title: t("common.name"), cell: (node) => node.metadata.name },
-                { title: t("common.phase"), cell: (node) => <NodeState node={node} /> },
-                { title: t("overview.cpu"), cell: (node) => <Share node={node} part="cpu" /> },
-                { title: t("overview.memory"), cell: (node) => <Share node={node} part="memory" /> },
-                { title: t("overview.gpu"), cell: (node) => <Share node={node} part="gpu" /> },
-              ]}
-            />
-          )}
-        </Loaded>
-      </Section>
-      <Section title={t("overview.queues")}>
-        <Loaded query={queues}>
-          {({ items }) => (
-            <DataTable
-              label={t("overview.queues")}
-              items={items}
-              id={(queue) => queue.metadata.name ?? ""}
-              columns={[
-                { title: t("common.name"), cell: (queue) => queue.metadata.name },
-                { title: t("overview.runningTasks"), cell: (queue) => queue.status?.running ?? 0 },
-                { title: t("overview.waitingTasks"), cell: (queue) => queue.status?.waiting ?? 0 },
-              ]}
-            />
-          )}
-        </Loaded>
-      </Section>
       <Section title={t("overview.events")}>
         <Loaded query={events}>{({ items }) => <EventTable events={items} withObject />}</Loaded>
       </Section>
@@ -107,7 +115,7 @@ function Count(props: { title: string; value: number; to: "/jobs" | "/apps"; pha
   return (
     <Section title={props.title}>
       <Text component="div" size="xl" fw={700}>
-        <Link to={props.to} search={{ phase: props.phase }}>
+        <Link to={props.to} search={{ phase: props.phase }} aria-label={`${props.title}: ${props.value}`}>
           {props.value}
         </Link>
       </Text>
@@ -115,23 +123,46 @@ function Count(props: { title: string; value: number; to: "/jobs" | "/apps"; pha
   );
 }
 
-function NodeState({ node }: { node: Node }) {
+/** The newest Jobs of a phase. */
+function Jobs({ phase, title, empty }: { phase: "Running" | "Queued"; title: string; empty: string }) {
   const { t } = useLanguage();
-  if (!node.status?.ready) return <Phase phase={t("overview.notReady")} />;
-  return <Phase phase={t(node.spec.unschedulable ? "overview.cordoned" : "overview.ready")} />;
-}
-
-function Share({ node, part }: { node: Node; part: keyof Amount & ("cpu" | "memory" | "gpu") }) {
-  const { t } = useLanguage();
-  const total = node.status?.allocatable?.[part];
-  if (total === undefined || total === null) return <>–</>;
-  const used = node.status?.used?.[part] ?? 0;
-  const percent = (100 * toNumber(used)) / Math.max(toNumber(total), 1e-9);
-  const label = t("overview.used", { used: amountParts(part, used), total: amountParts(part, total) });
+  const jobs = useQuery({
+    queryKey: keys.list("Job", phase, ROWS_MAX),
+    queryFn: () => list("Job", { phase, limit: ROWS_MAX }),
+  });
   return (
-    <Group gap={6} wrap="nowrap" miw={120}>
-      <Progress value={percent} w={60} aria-label={label} />
-      <Text size="xs">{label}</Text>
-    </Group>
+    <Section title={title}>
+      <Loaded query={jobs}>
+        {({ items }) => (
+          <DataTable
+            label={title}
+            // A Job whose phase has changed stays in the answer until it is asked for again.
+            items={items.filter((job) => job.status?.phase === phase)}
+            empty={<Words text={empty} />}
+            id={(job) => job.metadata.uid ?? ""}
+            columns={[
+              {
+                title: t("common.name"),
+                cell: ({ metadata: { project = "", name = "" } }) => (
+                  <Link to="/projects/$project/jobs/$name" params={{ project, name }}>
+                    {name}
+                  </Link>
+                ),
+              },
+              phase === "Running"
+                ? { title: t("common.started"), cell: (job) => <Time at={job.status?.startedAt} /> }
+                : {
+                    title: t("common.message"),
+                    cell: (job) => (
+                      <Text size="sm" lineClamp={2}>
+                        {job.status?.message}
+                      </Text>
+                    ),
+                  },
+            ]}
+          />
+        )}
+      </Loaded>
+    </Section>
   );
 }

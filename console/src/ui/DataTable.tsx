@@ -5,9 +5,11 @@ import { useLanguage } from "../i18n";
 export interface Column<T> {
   title: string;
   cell: (item: T) => ReactNode;
+  /** Left out on narrow screens. */
+  wide?: boolean;
 }
 
-/** A table with a name; it scrolls sideways on narrow screens instead of squeezing words. */
+/** A table with a name; it scrolls sideways where words would be squeezed. */
 export function DataTable<T>(props: {
   label: string;
   columns: Column<T>[];
@@ -16,14 +18,23 @@ export function DataTable<T>(props: {
   empty?: ReactNode;
 }) {
   const { t } = useLanguage();
-  if (props.items.length === 0) return <Text c="dimmed">{props.empty ?? t("common.none")}</Text>;
+  if (props.items.length === 0) {
+    return (
+      <Text component="div" c="dimmed">
+        {props.empty ?? t("common.none")}
+      </Text>
+    );
+  }
+  const from = (column: Column<T>) => (column.wide ? "sm" : undefined);
   return (
-    <Table.ScrollContainer minWidth={Math.min(120 * props.columns.length, 720)}>
+    <Table.ScrollContainer minWidth={0} type="native" tabIndex={0} role="group" aria-label={props.label}>
       <Table aria-label={props.label} striped highlightOnHover verticalSpacing="xs">
         <Table.Thead>
           <Table.Tr>
             {props.columns.map((column) => (
-              <Table.Th key={column.title}>{column.title}</Table.Th>
+              <Table.Th key={column.title} scope="col" visibleFrom={from(column)}>
+                {column.title}
+              </Table.Th>
             ))}
           </Table.Tr>
         </Table.Thead>
@@ -31,7 +42,9 @@ export function DataTable<T>(props: {
           {props.items.map((item) => (
             <Table.Tr key={props.id(item)}>
               {props.columns.map((column) => (
-                <Table.Td key={column.title}>{column.cell(item)}</Table.Td>
+                <Table.Td key={column.title} visibleFrom={from(column)}>
+                  {column.cell(item)}
+                </Table.Td>
               ))}
             </Table.Tr>
           ))}

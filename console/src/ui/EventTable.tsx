@@ -5,8 +5,9 @@ import { useLanguage } from "../i18n";
 import { DataTable } from "./DataTable";
 import { Phase } from "./Phase";
 import { Time } from "./Time";
+import { Words } from "./Words";
 
-/** Events, newest first. */
+/** Events, in the order of the answer. */
 export function EventTable({ events, withObject = false }: { events: Event[]; withObject?: boolean }) {
   const { t } = useLanguage();
   const columns = [
@@ -27,7 +28,7 @@ export function EventTable({ events, withObject = false }: { events: Event[]; wi
       title: t("common.message"),
       cell: (event: Event) => (
         <Text size="sm" style={{ overflowWrap: "anywhere" }}>
-          {event.spec.message}
+          <Words text={event.spec.message} />
           {event.spec.count > 1 ? ` ×${event.spec.count}` : ""}
         </Text>
       ),
@@ -37,6 +38,7 @@ export function EventTable({ events, withObject = false }: { events: Event[]; wi
     <DataTable
       label={t("job.events")}
       items={events}
+      empty={t("events.empty")}
       id={(event) => event.metadata.uid ?? `${event.spec.reason}${event.spec.lastAt}`}
       columns={columns}
     />

@@ -1,20 +1,24 @@
 import { Badge } from "@mantine/core";
+import { type Key, useLanguage } from "../i18n";
+import { en } from "../i18n/en";
 
 const colours: Record<string, string> = {
   Queued: "yellow",
+  Pending: "yellow",
   Starting: "cyan",
   Preparing: "cyan",
+  Building: "cyan",
   Running: "blue",
   Progressing: "cyan",
   Available: "green",
   Ready: "green",
+  NotReady: "red",
+  Cordoned: "orange",
+  Target: "cyan",
+  Stable: "green",
+  RolledBack: "orange",
   Degraded: "orange",
   Unavailable: "red",
-  Suspending: "gray",
-  Suspended: "gray",
-  Cancelling: "gray",
-  Cancelled: "gray",
-  Stopped: "gray",
   Succeeded: "green",
   Failed: "red",
   OutOfMemory: "red",
@@ -25,12 +29,32 @@ const colours: Record<string, string> = {
   Warning: "orange",
 };
 
-/** A phase, the same colour everywhere. The word carries the meaning; the colour only helps. */
+const isKey = (key: string): key is Key => key in en;
+
+/** A phase in the reader's language, the same colour everywhere; the API's word is in its title. The word carries the meaning, the colour only helps. */
 export function Phase({ phase }: { phase: string | undefined }) {
+  const { t } = useLanguage();
   const word = phase || "–";
+  const key = `phase.${word}`;
   return (
-    <Badge color={colours[word] ?? "gray"} variant="light" tt="none">
-      {word}
+    <Badge
+      color={colours[word] ?? "gray"}
+      variant="light"
+      c="var(--mantine-color-text)"
+      tt="none"
+      title={word}
+      style={{ flexShrink: 0, minWidth: "max-content" }}
+    >
+      {isKey(key) ? t(key) : word}
     </Badge>
   );
+}
+
+/** The word for a phase in lists to choose from. */
+export function usePhaseWord(): (phase: string) => string {
+  const { t } = useLanguage();
+  return (phase) => {
+    const key = `phase.${phase}`;
+    return isKey(key) ? t(key) : phase;
+  };
 }

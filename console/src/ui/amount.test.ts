@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { amountParts, bytes, toNumber } from "./amount";
+import { amountParts, amountText, bytes, toNumber } from "./amount";
 
 test("quantities are Kubernetes'", () => {
   expect(toNumber("500m")).toBe(0.5);
@@ -12,5 +12,9 @@ test("quantities are Kubernetes'", () => {
 test("amounts read well", () => {
   expect(amountParts("cpu", "1500m")).toBe("1.5");
   expect(amountParts("memory", "1536Mi")).toBe("1.5 GiB");
+  expect(amountText({ cpu: "1500m", memory: "2Gi", extended: { "x/y": 2 } })).toBe(
+    "cpu 1.5, memory 2.0 GiB, x/y 2",
+  );
+  expect(amountText(undefined)).toBe("–");
   expect(bytes(0)).toBe("0 B");
 });

@@ -1,3 +1,5 @@
+import type { Amount } from "../api/types";
+
 const units: Record<string, number> = {
   m: 1e-3,
   k: 1e3,
@@ -24,6 +26,16 @@ export function amountParts(part: string, quantity: string | number): string {
   const number = toNumber(quantity);
   if (part !== "memory") return String(Math.round(number * 100) / 100);
   return bytes(number);
+}
+
+/** A whole amount in one line; `–` where nothing is said. */
+export function amountText(amount: Amount | undefined): string {
+  const { extended = {}, ...rest } = amount ?? {};
+  const parts = Object.entries(rest)
+    .filter(([, value]) => value !== undefined && value !== null)
+    .map(([part, value]) => `${part} ${amountParts(part, value as string | number)}`);
+  const others = Object.entries(extended).map(([name, value]) => `${name} ${value}`);
+  return [...parts, ...others].join(", ") || "–";
 }
 
 /** Bytes as people read them. */

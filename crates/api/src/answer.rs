@@ -1,6 +1,6 @@
 //! Bodies of requests and answers that are not objects: results of apply, why, status, log lines, tokens.
 
-use crate::app::AppTemplate;
+use crate::app::Revised;
 use crate::job::ReplicaStatus;
 use crate::kind::Object;
 use crate::platform::AmountSpec;
@@ -244,12 +244,15 @@ pub struct ScaleRequest {
 }
 
 /// Goes back to a Revision.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RollbackRequest {
     /// Which. Absent: the stable one before the present one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<u32>,
+    /// Why, for the App's events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Adds a version to a Model.
@@ -341,6 +344,14 @@ pub struct IngestFrame {
     pub data: String,
 }
 
+/// What is kept of a replica's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IngestAnswer {
+    /// The highest number that is kept: the sender may drop its copy up to there, and goes on after it.
+    pub kept: u64,
+}
+
 /// One try of a Job's restart unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -379,9 +390,9 @@ pub struct JobAttempt {
 #[serde(rename_all = "camelCase")]
 pub struct RevisionDiff {
     /// The older one.
-    pub from: AppTemplate,
+    pub from: Revised,
     /// The newer one.
-    pub to: AppTemplate,
+    pub to: Revised,
     /// Line by line.
     pub diff: Vec<String>,
 }

@@ -3,11 +3,12 @@
 use crate::common::ProgramSpec;
 use crate::job::ReplicaStatus;
 use crate::meta::Condition;
+use crate::served::ServedModel;
 use base::{Span, Time};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What an App shall be. Only `template` is revisioned.
+/// What an App shall be. Only `template` and `model` are revisioned.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AppSpec {
@@ -21,7 +22,11 @@ pub struct AppSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
     /// What each replica is. A change makes a new Revision.
+    #[serde(default)]
     pub template: AppTemplate,
+    /// A model to serve instead of a program: `template` then has no `command`. A change makes a new Revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ServedModel>,
     /// How a new Revision replaces the old one.
     #[serde(default)]
     pub rollout: RolloutSpec,
@@ -43,6 +48,18 @@ pub struct AppTemplate {
     /// How health is asked. Absent readiness: a TCP connection to the first port.
     #[serde(default)]
     pub probes: ProbesSpec,
+}
+
+/// All that replicas are made from, and what a Revision keeps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Revised {
+    /// What each replica is.
+    #[serde(flatten)]
+    pub template: AppTemplate,
+    /// The model that it serves instead of running a program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ServedModel>,
 }
 
 /// How health is asked.
@@ -139,9 +156,25 @@ pub struct RolloutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::schema::Duration>)]
     pub drain: Option<Span>,
+    /// When the newer of two Revisions that share requests by `traffic` is given up. Left out: by the defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_back: Option<StepBack>,
     /// Old Revisions that are kept. Default 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<u32>,
+}
+
+/// How much worse the newer of two Revisions may be before all requests go back to the older one, as after `rollout undo`.
+/// The gateway judges by what callers saw in the last 25 s, and only where there are enough answers to tell it from chance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StepBack {
+    /// Errors (5xx) in a hundred answers more than the older one's. Default 3; 0: errors are not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors: Option<f64>,
+    /// Times of the older one's time to answer, in the tail of both. Default 1.5; 0: times are not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<f64>,
 }
 
 /// `2` or `25%`.
@@ -236,14 +269,14 @@ pub struct AppStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// An immutable version of an App's template.
+/// An immutable version of an App's replicas.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Revision {
     /// From 1.
     pub number: u32,
     /// What each replica is, with every reference pinned.
-    pub template: AppTemplate,
+    pub template: Revised,
     /// When.
     #[schema(value_type = crate::schema::Timestamp)]
     pub created_at: Time,

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ResourceSpec {
-    /// `500m`, `2`. Default 100m.
+    /// `500m`, `2`: what it is counted with, and its bound. Without it, it is counted with 100m and uses what is idle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::schema::Quantity>)]
     pub cpu: Option<MilliCpu>,
@@ -87,7 +87,7 @@ pub struct CodeSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GitSource {
-    /// `https://…`, `ssh://…` or `file:///…`.
+    /// `https://…`, `http://…` or `ssh://…`.
     pub url: String,
     /// A branch, tag or commit. Default: the repository's default branch.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
@@ -95,6 +95,10 @@ pub struct GitSource {
     /// Only this directory of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// A Secret for a repository that is not public: `password` or `token` (and `username`) for `https`,
+    /// `ssh-privatekey` and `known_hosts` for `ssh`. Submodules are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
 }
 
 /// An output of a Job, or a ModelVersion, put into the replica's file system.

@@ -9,7 +9,8 @@
 //! 5 exit code (i32, big-endian)          server → client, the last message
 //! 6 why it could not run (UTF-8)         server → client, the last message
 //! ```
-//! `portforward` needs none of this: each message is bytes of the one connection.
+//! `portforward` needs none of this: each message is bytes of the one connection, and an empty one says that no
+//! more comes this way. It is over when both sides have said so.
 
 /// The most bytes in one message, its first byte not counted.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 10;

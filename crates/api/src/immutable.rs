@@ -42,7 +42,7 @@ fn may_change(kind: Kind, stage: Stage, field: &str) -> bool {
             // A finished Job keeps nothing to apply a change to, but may be kept longer or shorter.
             Stage::Over => within("spec.ttl"),
         },
-        Kind::ModelVersion | Kind::Event => false,
+        Kind::ModelVersion | Kind::PodGroup | Kind::Event => false,
         Kind::Cluster => !within("spec.engine"),
         Kind::Project => !within("spec.tenant"),
         Kind::Tenant

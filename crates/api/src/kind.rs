@@ -1,7 +1,7 @@
 //! The table of kinds: names, scopes, and one struct a kind.
 
 use crate::meta::{API_VERSION, Metadata};
-use crate::{app, environment, event, job, model, platform};
+use crate::{app, environment, event, job, model, platform, pods};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -142,6 +142,8 @@ kinds! {
     Job { plural: "jobs", short: [], scope: Project, spec: job::JobSpec, status: job::JobStatus }
     /// An inference service.
     App { plural: "apps", short: [], scope: Project, spec: app::AppSpec, status: app::AppStatus }
+    /// Pods of others that start together. Written by the server alone.
+    PodGroup { plural: "podgroups", short: ["pg"], scope: Project, spec: pods::PodGroupSpec, status: pods::PodGroupStatus }
     /// What happened. Written by the server alone.
     Event { plural: "events", short: ["ev"], scope: Project, spec: event::EventSpec, status: platform::Empty }
 }

@@ -17,6 +17,8 @@ pub mod kind;
 pub mod meta;
 pub mod model;
 pub mod platform;
+pub mod pods;
+pub mod served;
 // ---- other bodies ----
 pub mod answer;
 pub mod exec;

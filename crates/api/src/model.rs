@@ -38,7 +38,7 @@ pub struct ModelVersionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::schema::Sha256>)]
     pub digest: Option<Digest>,
-    /// Bytes of its files.
+    /// Bytes of its content as it is kept (the compressed tar); written by the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::schema::Quantity>)]
     pub size: Option<Bytes>,
@@ -64,6 +64,9 @@ pub struct Lineage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::schema::Sha256>)]
     pub code: Option<Digest>,
+    /// The commit that the code is of, where it comes from a git repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// The Environment with its version: `flights@2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,

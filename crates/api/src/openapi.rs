@@ -201,6 +201,7 @@ fn schemas() -> Map<String, Value> {
         kind::ModelVersion,
         kind::Job,
         kind::App,
+        kind::PodGroup,
         kind::Event,
     );
     add!(
@@ -217,6 +218,7 @@ fn schemas() -> Map<String, Value> {
         answer::PushRequest,
         answer::Blob,
         answer::LogFrame,
+        answer::IngestAnswer,
         answer::IngestRequest,
         answer::JobAttempt,
         answer::AuditRecord,

@@ -20,6 +20,9 @@ pub struct TenantSpec {
     pub description: String,
 }
 
+/// What a project may keep where its spec does not say.
+pub const STORAGE_DEFAULT: Bytes = Bytes(100 << 30);
+
 /// The unit of isolation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -253,6 +256,15 @@ pub struct NodeStatus {
     pub allocatable: AmountSpec,
     /// What is placed on it.
     pub used: AmountSpec,
+    /// How many replicas are placed on it.
+    #[serde(default)]
+    pub replicas: u32,
+    /// The most replicas at once, less what others have there; 0 for no bound.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub slots_max: u32,
+    /// Observed marks that keep work away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<TaintSpec>,
     /// Observed labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -265,6 +277,14 @@ pub struct NodeStatus {
     /// Details.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands fields over by reference"
+)]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// A device.

@@ -583,6 +583,17 @@ pub const ROUTES: &[Route] = &[
         Answer::WebSocket,
         "One connection to a replica's port."
     ),
+    // ---- pods of others ----
+    route!(
+        "podGroupWhy",
+        Get,
+        "/v1/projects/{project}/podgroups/{name}/why",
+        One(Kind::PodGroup),
+        &[],
+        Body::None,
+        Answer::Of("Why"),
+        "Why pods of others wait."
+    ),
     // ---- environments, models, blobs ----
     route!(
         "environmentWhy",
@@ -622,7 +633,7 @@ pub const ROUTES: &[Route] = &[
         &[param("digest", "string", "Refuse other content than this.")],
         Body::Bytes,
         Answer::Of("Blob"),
-        "Keeps content by its digest. What nothing refers to is dropped after a day."
+        "Keeps content by its digest. What nothing refers to is dropped after a while (`content_grace`)."
     ),
     route!(
         "blobHead",
@@ -782,8 +793,8 @@ pub const ROUTES: &[Route] = &[
         Platform,
         &[],
         Body::Of("IngestRequest"),
-        Answer::Nothing,
-        "Output of a replica, under its attempt token."
+        Answer::Of("IngestAnswer"),
+        "Output of a replica, under its attempt's token. No frames at all only asks what is kept."
     ),
     route!(
         "gatewayFeed",
@@ -800,10 +811,14 @@ pub const ROUTES: &[Route] = &[
         Get,
         "/v1/rsh",
         Platform,
-        EXEC,
+        &[
+            GROUP,
+            INDEX,
+            param("command", "strings", "The program and its arguments.")
+        ],
         Body::None,
         Answer::WebSocket,
-        "Runs a program beside another replica of the same attempt, under an attempt token."
+        "Runs a program beside another replica of the same attempt, under the attempt's token: see the exec protocol."
     ),
     route!(
         "openapi",

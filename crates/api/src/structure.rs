@@ -168,10 +168,7 @@ fn explain(schema_name: &str, error: &ValidationError<'_>) -> Vec<(String, Strin
             return unexpected
                 .iter()
                 .map(|name| {
-                    let message = format!(
-                        "unknown field{}",
-                        nearest::hint(name, known.iter().copied())
-                    );
+                    let message = format!("unknown field{}", meant(name, &known));
                     (format!("{pointer}/{}", escape(name)), message)
                 })
                 .collect();
@@ -348,6 +345,17 @@ fn empty(schema: &Value) -> Value {
     }
 }
 
+/// The field that was meant; where none is near, those that there are, if they are few enough to be read.
+fn meant(name: &str, known: &[&str]) -> String {
+    const FIELDS_MAX: usize = 8;
+    let near = nearest::hint(name, known.iter().copied());
+    if near.is_empty() && (1..=FIELDS_MAX).contains(&known.len()) {
+        let words: Vec<String> = known.iter().map(|field| format!("`{field}`")).collect();
+        return format!("; there are {}", words.join(", "));
+    }
+    near
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -403,6 +411,17 @@ mod tests {
         let mut found = found;
         found.sort();
         assert_eq!(found, expect);
+    }
+
+    #[test]
+    fn where_no_field_is_near_the_few_that_there_are_are_named() {
+        let app = json!({"template": {"command": ["x"]}, "rollout": {"readyWithin": "10s"}});
+        assert_eq!(
+            errors(Kind::App, app),
+            [
+                "spec.rollout.readyWithin: unknown field; there are `maxSurge`, `maxUnavailable`, `progressDeadline`, `drain`, `stepBack`, `history`"
+            ]
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod code;
 mod wire;
 
 pub use code::{Code, Retry};
-pub use id::{Attempt, Digest, Epoch, Generation, Index, Seq, Uid};
+pub use id::{Attempt, Digest, Epoch, Generation, Index, Seq, Uid, hex};
 pub use quantity::{Bytes, MilliCpu};
 pub use resources::Resources;
 pub use time::{Span, Time};

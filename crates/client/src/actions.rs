@@ -68,7 +68,11 @@ impl Client {
         revision: Option<u32>,
     ) -> Result<App, ClientError> {
         let request = self.request(Method::Post, &about(Kind::App, project, app, "rollback"));
-        self.exchange(request, &RollbackRequest { revision }).await
+        let asked = RollbackRequest {
+            revision,
+            reason: None,
+        };
+        self.exchange(request, &asked).await
     }
 
     /// Wants another number of replicas.

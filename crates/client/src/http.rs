@@ -9,6 +9,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValu
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::sync::{Arc, OnceLock};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Span = Span::from_secs(5);
@@ -34,12 +35,22 @@ pub struct Config {
     pub timeout: Span,
 }
 
+/// What every connection is made with. The token's header is not shown.
+#[derive(Debug)]
+struct Credentials {
+    headers: HeaderMap,
+    certificates: Option<Vec<u8>>,
+}
+
 /// A client. Cheap to clone; connections are shared.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
     /// WebSockets are an upgrade of HTTP/1.1.
     http1: reqwest::Client,
+    /// For other places than the API, made when it is needed.
+    outside: Arc<OnceLock<reqwest::Client>>,
+    credentials: Arc<Credentials>,
     server: Url,
     timeout: Span,
 }
@@ -55,26 +66,17 @@ impl Client {
         server.set_path("/");
         // Another part of the program may have installed the same provider before.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let build = |http1: bool| -> Result<reqwest::Client, ClientError> {
-            let mut builder = reqwest::Client::builder()
-                .default_headers(headers(config.token.as_deref())?)
-                .user_agent(concat!("moonshot/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(CONNECT_TIMEOUT.as_std())
-                .tcp_keepalive(KEEPALIVE.as_std())
-                .redirect(reqwest::redirect::Policy::none());
-            if http1 {
-                builder = builder.http1_only();
-            }
-            if let Some(pem) = &config.certificates {
-                let certificates = reqwest::Certificate::from_pem_bundle(pem)
-                    .map_err(|_| ClientError::BadCredential("certificate file"))?;
-                builder = builder.tls_certs_merge(certificates);
-            }
-            builder.build().map_err(ClientError::Setup)
+        // The machine's certificates take longer to read than most answers take to come.
+        let is_tls = server.scheme() == "https";
+        let credentials = Credentials {
+            headers: headers(config.token.as_deref())?,
+            certificates: config.certificates.clone(),
         };
         Ok(Client {
-            http: build(false)?,
-            http1: build(true)?,
+            http: build(&credentials, is_tls, false)?,
+            http1: build(&credentials, is_tls, true)?,
+            outside: Arc::default(),
+            credentials: Arc::new(credentials),
             server,
             timeout: config.timeout,
         })
@@ -108,9 +110,16 @@ impl Client {
         media: &str,
     ) -> Result<RequestBuilder, ClientError> {
         let url = Url::parse(url).map_err(|_| ClientError::BadServer(url.to_owned()))?;
+        let http = match self.outside.get() {
+            Some(http) => http,
+            None => {
+                let made = build(&self.credentials, true, false)?;
+                self.outside.get_or_init(|| made)
+            }
+        };
         let request = match body {
-            Some(body) => self.http.post(url).header(CONTENT_TYPE, media).body(body),
-            None => self.http.get(url),
+            Some(body) => http.post(url).header(CONTENT_TYPE, media).body(body),
+            None => http.get(url),
         };
         Ok(request.timeout(self.timeout.as_std()))
     }
@@ -231,6 +240,31 @@ impl Client {
             source: source.into(),
         }
     }
+}
+
+/// `is_tls`: whether it may meet a certificate.
+fn build(
+    credentials: &Credentials,
+    is_tls: bool,
+    http1: bool,
+) -> Result<reqwest::Client, ClientError> {
+    let mut builder = reqwest::Client::builder()
+        .default_headers(credentials.headers.clone())
+        .user_agent(concat!("moonshot/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT.as_std())
+        .tcp_keepalive(KEEPALIVE.as_std())
+        .redirect(reqwest::redirect::Policy::none());
+    if http1 {
+        builder = builder.http1_only();
+    }
+    if !is_tls {
+        builder = builder.tls_certs_only([]);
+    } else if let Some(pem) = &credentials.certificates {
+        let certificates = reqwest::Certificate::from_pem_bundle(pem)
+            .map_err(|_| ClientError::BadCredential("certificate file"))?;
+        builder = builder.tls_certs_merge(certificates);
+    }
+    builder.build().map_err(ClientError::Setup)
 }
 
 fn headers(token: Option<&str>) -> Result<HeaderMap, ClientError> {

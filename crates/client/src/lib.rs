@@ -21,5 +21,5 @@ pub use http::{Client, Config};
 pub use logs::{LogQuery, LogText, Logs};
 pub use objects::{ApplyOptions, ListQuery, Page};
 pub use platform::AppAnswer;
-pub use socket::{Exec, ExecTarget, PortForward};
+pub use socket::{ExecReceiver, ExecSender, ExecTarget, PortReceiver, PortSender};
 pub use watch::{Watch, WatchQuery};

@@ -5,6 +5,7 @@ use crate::http::Client;
 use crate::objects::about;
 use api::exec::ExecMessage;
 use api::kind::Kind;
+use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use reqwest::{RequestBuilder, Upgraded};
 use tokio_tungstenite::WebSocketStream;
@@ -28,15 +29,25 @@ pub struct ExecTarget {
     pub index: Option<u32>,
 }
 
-/// A program that runs beside a replica's.
+/// What goes to a program that runs beside a replica's. Dropping both halves ends the program.
 #[derive(Debug)]
-pub struct Exec(Socket);
+pub struct ExecSender(Sender);
 
-/// A connection to a replica's port.
+/// What comes from it.
 #[derive(Debug)]
-pub struct PortForward(Socket);
+pub struct ExecReceiver(Receiver);
+
+/// What goes to a replica's port. Each side may end its direction before the other.
+#[derive(Debug)]
+pub struct PortSender(Sender);
+
+/// What comes from it.
+#[derive(Debug)]
+pub struct PortReceiver(Receiver);
 
 type Socket = WebSocketStream<Upgraded>;
+type Sender = SplitSink<Socket, Message>;
+type Receiver = SplitStream<Socket>;
 
 impl Client {
     /// Runs a program beside a replica's.
@@ -45,13 +56,31 @@ impl Client {
         target: &ExecTarget,
         command: &[String],
         tty: bool,
-    ) -> Result<Exec, ClientError> {
+    ) -> Result<(ExecSender, ExecReceiver), ClientError> {
         let words: Vec<(&str, &String)> = command.iter().map(|word| ("command", word)).collect();
         let request = self
             .target(target, "exec")
             .query(&words)
             .query(&[("tty", tty)]);
-        self.socket(request).await.map(Exec)
+        let (sender, receiver) = self.socket(request).await?;
+        Ok((ExecSender(sender), ExecReceiver(receiver)))
+    }
+
+    /// Runs a program beside that of another member of the same attempt. The client's token is the attempt's.
+    pub async fn rsh(
+        &self,
+        group: &str,
+        index: u32,
+        command: &[String],
+    ) -> Result<(ExecSender, ExecReceiver), ClientError> {
+        let words: Vec<(&str, &String)> = command.iter().map(|word| ("command", word)).collect();
+        let request = self
+            .upgrade(&["v1", "rsh"])
+            .query(&[("group", group)])
+            .query(&[("index", index)])
+            .query(&words);
+        let (sender, receiver) = self.socket(request).await?;
+        Ok((ExecSender(sender), ExecReceiver(receiver)))
     }
 
     /// Connects to a replica's port, by name or number.
@@ -59,9 +88,10 @@ impl Client {
         &self,
         target: &ExecTarget,
         port: &str,
-    ) -> Result<PortForward, ClientError> {
+    ) -> Result<(PortSender, PortReceiver), ClientError> {
         let request = self.target(target, "portforward").query(&[("port", port)]);
-        self.socket(request).await.map(PortForward)
+        let (sender, receiver) = self.socket(request).await?;
+        Ok((PortSender(sender), PortReceiver(receiver)))
     }
 
     fn target(&self, target: &ExecTarget, what: &str) -> RequestBuilder {
@@ -76,7 +106,7 @@ impl Client {
     }
 
     /// The handshake of RFC 6455 §4.1.
-    async fn socket(&self, request: RequestBuilder) -> Result<Socket, ClientError> {
+    async fn socket(&self, request: RequestBuilder) -> Result<(Sender, Receiver), ClientError> {
         let key = generate_key();
         let request = request
             .header("Connection", "Upgrade")
@@ -95,16 +125,19 @@ impl Client {
             .upgrade()
             .await
             .map_err(|source| self.failed(source))?;
-        Ok(WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await)
+        let socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, None);
+        Ok(socket.await.split())
     }
 }
 
-impl Exec {
-    /// Sends a message.
+impl ExecSender {
+    /// Sends a message; waits while the program does not read.
     pub async fn send(&mut self, message: ExecMessage) -> Result<(), ClientError> {
         send(&mut self.0, message.encode()).await
     }
+}
 
+impl ExecReceiver {
     /// The next message; `None` when the other side has closed. It may be dropped while waiting.
     pub async fn next(&mut self) -> Result<Option<ExecMessage>, ClientError> {
         let Some(bytes) = next(&mut self.0).await? else {
@@ -119,34 +152,36 @@ impl Exec {
     }
 }
 
-impl PortForward {
-    /// Sends bytes.
+impl PortSender {
+    /// Sends bytes, and waits while the other side does not read; none at all are nothing.
     pub async fn send(&mut self, bytes: Vec<u8>) -> Result<(), ClientError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         send(&mut self.0, bytes).await
     }
 
-    /// The next bytes; `None` when the other side has closed. It may be dropped while waiting.
-    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
-        next(&mut self.0).await
-    }
-
-    /// Says that no more comes.
-    pub async fn close(&mut self) -> Result<(), ClientError> {
-        self.0
-            .close(None)
-            .await
-            .map_err(|error| ClientError::Socket(Box::new(error)))
+    /// Says that no more comes from here; the other side may go on.
+    pub async fn end(&mut self) -> Result<(), ClientError> {
+        send(&mut self.0, Vec::new()).await
     }
 }
 
-async fn send(socket: &mut Socket, bytes: Vec<u8>) -> Result<(), ClientError> {
+impl PortReceiver {
+    /// The next bytes; `None` when the other side sends no more. It may be dropped while waiting.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
+        Ok(next(&mut self.0).await?.filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+async fn send(socket: &mut Sender, bytes: Vec<u8>) -> Result<(), ClientError> {
     socket
         .send(Message::binary(bytes))
         .await
         .map_err(|error| ClientError::Socket(Box::new(error)))
 }
 
-async fn next(socket: &mut Socket) -> Result<Option<Vec<u8>>, ClientError> {
+async fn next(socket: &mut Receiver) -> Result<Option<Vec<u8>>, ClientError> {
     loop {
         match socket.next().await {
             None | Some(Ok(Message::Close(_))) => return Ok(None),

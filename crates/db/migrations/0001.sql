@@ -13,14 +13,17 @@ CREATE TABLE objects (
   annotations TEXT NOT NULL, created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL, deleted_at BIGINT, finished_at BIGINT,
   is_current BIGINT NOT NULL);
 CREATE UNIQUE INDEX objects_name ON objects (kind, project, name) WHERE is_current = 1;
-CREATE INDEX objects_by_project ON objects (kind, project, created_at DESC, uid DESC);
-CREATE INDEX objects_by_kind ON objects (kind, created_at DESC, uid DESC);
-CREATE INDEX objects_by_phase ON objects (kind, phase, created_at DESC, uid DESC);
-CREATE INDEX objects_active ON objects (kind, uid) WHERE finished_at IS NULL;
+-- A page is read in its own order: see db::pages.
+CREATE INDEX objects_by_project ON objects (kind, project, created_at DESC, uid DESC) WHERE is_current = 1;
+CREATE INDEX objects_by_kind ON objects (kind, created_at DESC, uid DESC) WHERE is_current = 1;
+CREATE INDEX objects_by_phase ON objects (kind, phase, created_at DESC, uid DESC) WHERE is_current = 1;
+CREATE INDEX objects_by_project_phase ON objects (kind, project, phase, created_at DESC, uid DESC) WHERE is_current = 1;
+CREATE INDEX objects_active ON objects (kind, phase, uid) WHERE finished_at IS NULL;
 CREATE TABLE object_labels (
   kind TEXTKEY NOT NULL, key TEXTKEY NOT NULL, value TEXTKEY NOT NULL, project TEXTKEY NOT NULL, created_at BIGINT NOT NULL,
   uid TEXTKEY NOT NULL, PRIMARY KEY (uid, key));
 CREATE INDEX object_labels_find ON object_labels (kind, key, value, created_at DESC, uid DESC);
+CREATE INDEX object_labels_find_in ON object_labels (kind, project, key, value, created_at DESC, uid DESC);
 CREATE TABLE units (
   owner TEXTKEY NOT NULL, unit TEXTKEY NOT NULL, attempt BIGINT NOT NULL, word TEXTKEY NOT NULL, data TEXT NOT NULL,
   PRIMARY KEY (owner, unit));
@@ -45,8 +48,8 @@ CREATE TABLE events (
   uid TEXTKEY PRIMARY KEY, object TEXTKEY NOT NULL, object_kind TEXTKEY NOT NULL, object_name TEXTKEY NOT NULL,
   tenant TEXTKEY NOT NULL, project TEXTKEY NOT NULL, kind TEXTKEY NOT NULL, reason TEXTKEY NOT NULL, message TEXT NOT NULL,
   params TEXT NOT NULL, first_at BIGINT NOT NULL, last_at BIGINT NOT NULL, count BIGINT NOT NULL, seq BIGINT NOT NULL);
-CREATE INDEX events_object ON events (object, last_at DESC);
-CREATE INDEX events_project ON events (project, last_at DESC);
+CREATE INDEX events_object ON events (object, last_at DESC, uid DESC);
+CREATE INDEX events_project ON events (project, last_at DESC, uid DESC);
 CREATE INDEX events_time ON events (last_at DESC, uid DESC);
 CREATE TABLE principals (
   id TEXTKEY PRIMARY KEY, issuer TEXTKEY NOT NULL, subject TEXTKEY NOT NULL, kind TEXTKEY NOT NULL, name TEXTKEY NOT NULL,
@@ -68,6 +71,7 @@ CREATE TABLE revisions (
 CREATE TABLE environment_versions (
   environment TEXTKEY NOT NULL, version BIGINT NOT NULL, spec TEXT NOT NULL, phase TEXTKEY NOT NULL, digest TEXTKEY NOT NULL,
   packages TEXT NOT NULL, message TEXT NOT NULL, created_at BIGINT NOT NULL, PRIMARY KEY (environment, version));
+CREATE INDEX environment_versions_building ON environment_versions (created_at) WHERE phase = 'Building';
 CREATE TABLE secret_versions (
   secret TEXTKEY NOT NULL, version BIGINT NOT NULL, sealed BLOBTYPE NOT NULL, keys TEXT NOT NULL, created_at BIGINT NOT NULL,
   PRIMARY KEY (secret, version));
@@ -75,4 +79,8 @@ CREATE TABLE blob_refs (
   project TEXTKEY NOT NULL, digest TEXTKEY NOT NULL, holder TEXTKEY NOT NULL, what TEXTKEY NOT NULL, created_at BIGINT NOT NULL,
   PRIMARY KEY (project, digest, holder, what));
 CREATE INDEX blob_refs_holder ON blob_refs (holder);
+CREATE TABLE blobs (
+  project TEXTKEY NOT NULL, digest TEXTKEY NOT NULL, size BIGINT NOT NULL, state TEXTKEY NOT NULL, used_at BIGINT NOT NULL,
+  PRIMARY KEY (project, digest));
+CREATE INDEX blobs_age ON blobs (state, used_at);
 CREATE TABLE settings (name TEXTKEY PRIMARY KEY, value TEXT NOT NULL);

@@ -90,6 +90,13 @@ pub async fn token(db: &Db, hash: &str) -> Result<Option<Token>, DbError> {
     rows.first().map(token_of).transpose()
 }
 
+/// The token of this id that is not revoked.
+pub async fn token_by_id(tx: &mut Tx<'_>, id: Uid) -> Result<Option<Token>, DbError> {
+    let sql = format!("SELECT {TOKEN} FROM tokens WHERE id = $1 AND revoked_at IS NULL");
+    let row = tx.fetch_one(&sql, &[id.into()]).await?;
+    row.as_ref().map(token_of).transpose()
+}
+
 /// All tokens that are not revoked.
 pub async fn tokens(db: &Db) -> Result<Vec<Token>, DbError> {
     let sql =
@@ -116,44 +123,73 @@ pub async fn used(tx: &mut Tx<'_>, ids: &[(Uid, Time)]) -> Result<(), DbError> {
     Ok(())
 }
 
-/// The answer to an earlier request under this key: the request's digest and the response.
-pub async fn answered(
-    tx: &mut Tx<'_>,
-    principal: &str,
-    key: &str,
-) -> Result<Option<(String, Json)>, DbError> {
-    let since = tx.now() - IDEMPOTENCY_KEPT;
-    let sql = "SELECT request, response FROM idempotency WHERE principal = $1 AND key = $2 AND created_at > $3";
-    let row = tx
-        .fetch_one(sql, &[principal.into(), key.into(), since.into()])
-        .await?;
-    row.map(|row| Ok((row.text(0)?, row.json(1)?))).transpose()
+/// What is known of a request under a key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Begun {
+    /// Nothing: it is begun now.
+    Fresh,
+    /// It is being done.
+    Pending,
+    /// The key was used for another request.
+    Other,
+    /// It was done; the answer.
+    Answered(Json),
 }
 
-/// Keeps an answer.
-pub async fn answer(
+/// Begins a request under a key. One that was begun and not answered for `abandoned` is begun again.
+pub async fn begin(
     tx: &mut Tx<'_>,
     principal: &str,
     key: &str,
     request: &str,
-    response: &Json,
-) -> Result<(), DbError> {
+    abandoned: Span,
+) -> Result<Begun, DbError> {
     let now = tx.now();
-    let sql = "INSERT INTO idempotency (principal, key, request, response, created_at) VALUES ($1, $2, $3, $4, $5) \
+    let sql =
+        "SELECT request, response, created_at FROM idempotency WHERE principal = $1 AND key = $2";
+    if let Some(row) = tx.fetch_one(sql, &[principal.into(), key.into()]).await? {
+        let (response, since) = (row.text(1)?, row.time(2)?);
+        let is_pending = response.is_empty();
+        let kept = if is_pending {
+            abandoned
+        } else {
+            IDEMPOTENCY_KEPT
+        };
+        if since > now - kept {
+            return Ok(match (row.text(0)? == request, is_pending) {
+                (false, _) => Begun::Other,
+                (true, true) => Begun::Pending,
+                (true, false) => Begun::Answered(row.json(1)?),
+            });
+        }
+    }
+    let sql = "INSERT INTO idempotency (principal, key, request, response, created_at) VALUES ($1, $2, $3, '', $4) \
          ON CONFLICT (principal, key) DO UPDATE SET request = excluded.request, response = excluded.response, \
          created_at = excluded.created_at";
-    tx.execute(
-        sql,
-        &[
-            principal.into(),
-            key.into(),
-            request.into(),
-            response.into(),
-            now.into(),
-        ],
-    )
-    .await
-    .map(|_| ())
+    let args: [Value; 4] = [principal.into(), key.into(), request.into(), now.into()];
+    tx.execute(sql, &args).await?;
+    Ok(Begun::Fresh)
+}
+
+/// Keeps the answer of a request that was begun; without one it may be begun again.
+pub async fn finish(
+    tx: &mut Tx<'_>,
+    principal: &str,
+    key: &str,
+    answer: Option<&Json>,
+) -> Result<(), DbError> {
+    let done = match answer {
+        Some(answer) => {
+            let sql = "UPDATE idempotency SET response = $3 WHERE principal = $1 AND key = $2";
+            tx.execute(sql, &[principal.into(), key.into(), answer.into()])
+                .await
+        }
+        None => {
+            let sql = "DELETE FROM idempotency WHERE principal = $1 AND key = $2";
+            tx.execute(sql, &[principal.into(), key.into()]).await
+        }
+    };
+    done.map(|_| ())
 }
 
 /// Forgets old answers, at most `limit`; how many.

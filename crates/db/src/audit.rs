@@ -30,14 +30,9 @@ pub struct Entry {
 
 /// Adds an entry.
 pub async fn add(tx: &mut Tx<'_>, entry: &Entry) -> Result<(), DbError> {
-    let row = tx
-        .fetch_one("SELECT COALESCE(MAX(seq), 0) FROM audit", &[])
-        .await?;
-    let seq = row.map_or(Ok(0), |row| row.int(0))? + 1;
     let sql = "INSERT INTO audit (seq, at, actor, verb, kind, project, name, uid, before_digest, after_digest, request) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
-    let args: [Value; 11] = [
-        seq.into(),
+         SELECT COALESCE(MAX(seq), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM audit";
+    let args: [Value; 10] = [
         entry.at.into(),
         entry.actor.as_str().into(),
         entry.verb.as_str().into(),

@@ -1,8 +1,10 @@
 //! What the controllers keep: restart units, scheduler tasks, placements, ports and node numbers.
 
+use crate::batch::{self, batches, values};
 use crate::{Db, DbError, Row, Tx, Value};
 use base::{Attempt, Epoch, Index, Time, Uid};
 use serde_json::Value as Json;
+use std::collections::{HashMap, HashSet};
 
 /// A restart unit's row. `data` is the server's own.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,16 +97,47 @@ pub struct Placement {
 
 /// Inserts or replaces a unit.
 pub async fn put_unit(tx: &mut Tx<'_>, unit: &Unit) -> Result<(), DbError> {
-    let sql = "INSERT INTO units (owner, unit, attempt, word, data) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (owner, unit) \
-         DO UPDATE SET attempt = excluded.attempt, word = excluded.word, data = excluded.data";
-    let args: [Value; 5] = [
-        unit.owner.into(),
-        unit.unit.as_str().into(),
-        unit.attempt.into(),
-        unit.word.as_str().into(),
-        (&unit.data).into(),
-    ];
-    tx.execute(sql, &args).await.map(|_| ())
+    put_units(tx, std::slice::from_ref(unit)).await
+}
+
+/// Inserts or replaces units, each named once.
+pub async fn put_units(tx: &mut Tx<'_>, units: &[Unit]) -> Result<(), DbError> {
+    let row = |unit: &Unit| -> [Value; 5] {
+        [
+            unit.owner.into(),
+            unit.unit.as_str().into(),
+            unit.attempt.into(),
+            unit.word.as_str().into(),
+            (&unit.data).into(),
+        ]
+    };
+    let rows: Vec<[Value; 5]> = units.iter().map(row).collect();
+    let then = "ON CONFLICT (owner, unit) DO UPDATE SET attempt = excluded.attempt, word = excluded.word, data = excluded.data";
+    batch::insert(tx, "units (owner, unit, attempt, word, data)", &rows, then).await
+}
+
+/// Those of the named units that are there.
+pub async fn get_units(
+    tx: &mut Tx<'_>,
+    names: &[(Uid, &str)],
+) -> Result<HashMap<(Uid, String), Unit>, DbError> {
+    let mut units = HashMap::with_capacity(names.len());
+    for batch in batches(names) {
+        let sql = format!(
+            "SELECT u.owner, u.unit, u.attempt, u.word, u.data FROM ({}) AS v CROSS JOIN units u \
+             WHERE u.owner = v.column1 AND u.unit = v.column2",
+            values(tx, batch.len(), 2)
+        );
+        let args: Vec<Value> = batch
+            .iter()
+            .flat_map(|(owner, unit)| [Value::from(*owner), Value::from(*unit)])
+            .collect();
+        for row in tx.fetch(&sql, &args).await? {
+            let unit = unit_of(&row)?;
+            units.insert((unit.owner, unit.unit.clone()), unit);
+        }
+    }
+    Ok(units)
 }
 
 /// One unit.
@@ -156,13 +189,27 @@ pub async fn insert_task(tx: &mut Tx<'_>, task: &Task) -> Result<(), DbError> {
     tx.execute(sql, &args).await.map(|_| ())
 }
 
-/// Moves a task on, if it is where it is expected; whether it was.
-pub async fn move_task(tx: &mut Tx<'_>, task: Uid, from: &str, to: &str) -> Result<bool, DbError> {
-    let sql = "UPDATE tasks SET state = $3 WHERE uid = $1 AND state = $2";
-    Ok(tx
-        .execute(sql, &[task.into(), from.into(), to.into()])
-        .await?
-        == 1)
+/// Moves tasks on that are where they are expected; which were.
+pub async fn move_tasks(
+    tx: &mut Tx<'_>,
+    tasks: &[Uid],
+    from: &str,
+    to: &str,
+) -> Result<HashSet<Uid>, DbError> {
+    let mut moved = HashSet::with_capacity(tasks.len());
+    for batch in batches(tasks) {
+        let places: Vec<String> = (3..3 + batch.len()).map(|at| format!("${at}")).collect();
+        let sql = format!(
+            "UPDATE tasks SET state = $2 WHERE state = $1 AND uid IN ({}) RETURNING uid",
+            places.join(", ")
+        );
+        let mut args: Vec<Value> = vec![from.into(), to.into()];
+        args.extend(batch.iter().map(|task| Value::from(*task)));
+        for row in tx.fetch(&sql, &args).await? {
+            moved.insert(row.uid(0)?);
+        }
+    }
+    Ok(moved)
 }
 
 /// A task is over.
@@ -206,55 +253,44 @@ pub async fn tasks_of(db: &Db, owner: Uid) -> Result<Vec<Uid>, DbError> {
 
 /// Inserts placements, all in few statements, with their ports. A port that is taken is [`DbError::is_duplicate`].
 pub async fn insert_placements(tx: &mut Tx<'_>, placements: &[Placement]) -> Result<(), DbError> {
-    const WIDTH: usize = 19;
-    for chunk in placements.chunks(50) {
-        let mut args: Vec<Value> = Vec::with_capacity(WIDTH * chunk.len());
-        let mut sql = String::from(
-            "INSERT INTO placements (owner, grp, idx, attempt, task, tenant, project, cluster, unit, node, devices, ports, state, \
-             deadline, reason, epoch, created_at, ended_at, ending) VALUES ",
-        );
-        for (i, placement) in chunk.iter().enumerate() {
-            let places: Vec<String> = (1..=WIDTH).map(|n| format!("${}", WIDTH * i + n)).collect();
-            sql.push_str(if i == 0 { "(" } else { ", (" });
-            sql.push_str(&places.join(", "));
-            sql.push(')');
-            args.extend([
-                placement.owner.into(),
-                placement.group.as_str().into(),
-                placement.index.into(),
-                placement.attempt.into(),
-                placement.task.into(),
-                placement.tenant.as_str().into(),
-                placement.project.as_str().into(),
-                placement.cluster.as_str().into(),
-                placement.unit.as_str().into(),
-                placement.node.as_str().into(),
-                (&placement.devices).into(),
-                (&placement.ports).into(),
-                placement.state.as_str().into(),
-                placement.deadline.into(),
-                placement.reason.as_str().into(),
-                placement.epoch.into(),
-                placement.created_at.into(),
-                placement.ended_at.into(),
-                (&placement.ending).into(),
-            ] as [Value; WIDTH]);
-        }
-        tx.execute(&sql, &args).await?;
-        for placement in chunk {
-            insert_ports(tx, placement).await?;
-        }
-    }
-    Ok(())
+    let row = |placement: &Placement| -> [Value; 19] {
+        [
+            placement.owner.into(),
+            placement.group.as_str().into(),
+            placement.index.into(),
+            placement.attempt.into(),
+            placement.task.into(),
+            placement.tenant.as_str().into(),
+            placement.project.as_str().into(),
+            placement.cluster.as_str().into(),
+            placement.unit.as_str().into(),
+            placement.node.as_str().into(),
+            (&placement.devices).into(),
+            (&placement.ports).into(),
+            placement.state.as_str().into(),
+            placement.deadline.into(),
+            placement.reason.as_str().into(),
+            placement.epoch.into(),
+            placement.created_at.into(),
+            placement.ended_at.into(),
+            (&placement.ending).into(),
+        ]
+    };
+    let rows: Vec<[Value; 19]> = placements.iter().map(row).collect();
+    batch::insert(tx, &format!("placements ({PLACEMENT})"), &rows, "").await?;
+    let ports: Vec<[Value; 7]> = placements.iter().flat_map(ports).collect();
+    let table = "placement_ports (cluster, node, port, owner, grp, idx, attempt)";
+    batch::insert(tx, table, &ports, "").await
 }
 
-async fn insert_ports(tx: &mut Tx<'_>, placement: &Placement) -> Result<(), DbError> {
-    let Some(ports) = placement.ports.as_object() else {
-        return Ok(());
-    };
-    for port in ports.values().filter_map(Json::as_i64) {
-        let sql = "INSERT INTO placement_ports (cluster, node, port, owner, grp, idx, attempt) VALUES ($1, $2, $3, $4, $5, $6, $7)";
-        let args: [Value; 7] = [
+fn ports(placement: &Placement) -> impl Iterator<Item = [Value; 7]> {
+    let numbers = placement
+        .ports
+        .as_object()
+        .into_iter()
+        .flat_map(|ports| ports.values());
+    numbers.filter_map(Json::as_i64).map(|port| {
+        [
             placement.cluster.as_str().into(),
             placement.node.as_str().into(),
             port.into(),
@@ -262,10 +298,8 @@ async fn insert_ports(tx: &mut Tx<'_>, placement: &Placement) -> Result<(), DbEr
             placement.group.as_str().into(),
             placement.index.into(),
             placement.attempt.into(),
-        ];
-        tx.execute(sql, &args).await?;
-    }
-    Ok(())
+        ]
+    })
 }
 
 /// Writes where a placement stands. A released one gives its ports back.
@@ -297,6 +331,12 @@ pub async fn update_placement(tx: &mut Tx<'_>, placement: &Placement) -> Result<
 const PLACEMENT: &str = "owner, grp, idx, attempt, task, tenant, project, cluster, unit, node, devices, ports, state, deadline, \
      reason, epoch, created_at, ended_at, ending";
 
+fn one_placement() -> String {
+    format!(
+        "SELECT {PLACEMENT} FROM placements WHERE owner = $1 AND grp = $2 AND idx = $3 AND attempt = $4"
+    )
+}
+
 /// One placement.
 pub async fn get_placement(
     tx: &mut Tx<'_>,
@@ -305,16 +345,22 @@ pub async fn get_placement(
     index: Index,
     attempt: Attempt,
 ) -> Result<Option<Placement>, DbError> {
-    let sql = format!(
-        "SELECT {PLACEMENT} FROM placements WHERE owner = $1 AND grp = $2 AND idx = $3 AND attempt = $4"
-    );
-    let row = tx
-        .fetch_one(
-            &sql,
-            &[owner.into(), group.into(), index.into(), attempt.into()],
-        )
-        .await?;
+    let args = [owner.into(), group.into(), index.into(), attempt.into()];
+    let row = tx.fetch_one(&one_placement(), &args).await?;
     row.as_ref().map(placement_of).transpose()
+}
+
+/// One placement, outside a transaction.
+pub async fn read_placement(
+    db: &Db,
+    owner: Uid,
+    group: &str,
+    index: Index,
+    attempt: Attempt,
+) -> Result<Option<Placement>, DbError> {
+    let args = [owner.into(), group.into(), index.into(), attempt.into()];
+    let rows = db.fetch(&one_placement(), &args).await?;
+    rows.first().map(placement_of).transpose()
 }
 
 /// All placements of an owner, oldest attempt first.
@@ -425,6 +471,16 @@ fn placement_of(row: &Row) -> Result<Placement, DbError> {
 /// How many tasks of each queue are admitted.
 pub async fn admitted_by_queue(db: &Db) -> Result<Vec<(String, u32)>, DbError> {
     let sql = "SELECT queue, COUNT(*) FROM tasks WHERE state = 'admitted' GROUP BY queue";
+    db.fetch(sql, &[])
+        .await?
+        .iter()
+        .map(|row| Ok((row.text(0)?, row.small(1)?)))
+        .collect()
+}
+
+/// How many placements each node holds.
+pub async fn held_by_node(db: &Db) -> Result<Vec<(String, u32)>, DbError> {
+    let sql = "SELECT node, COUNT(*) FROM placements WHERE state <> 'released' GROUP BY node";
     db.fetch(sql, &[])
         .await?
         .iter()

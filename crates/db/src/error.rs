@@ -30,6 +30,16 @@ pub enum DbError {
         /// Known.
         known: i64,
     },
+    /// The schema is older than this program's, which is asked only to read.
+    #[error(
+        "the database has schema version {found}, this program makes {known}: start its server once, which brings it up to date"
+    )]
+    TooOld {
+        /// Found.
+        found: i64,
+        /// Known.
+        known: i64,
+    },
     /// A column holds something else than was written.
     #[error("column {at} should hold {wanted} and holds {found}")]
     Shape {
@@ -60,6 +70,9 @@ pub enum DbError {
     /// The database is away.
     #[error("the database is away: {0}")]
     Unavailable(String),
+    /// Its disk is full.
+    #[error("the database's disk is full")]
+    Full,
     /// The program is stopping.
     #[error("the database is closed")]
     Stopped,
@@ -71,6 +84,7 @@ impl DbError {
         match self {
             DbError::Superseded { .. } => Code::Conflict,
             DbError::Gone { .. } => Code::Gone,
+            DbError::Full => Code::Exhausted,
             DbError::Open(_)
             | DbError::Serialization
             | DbError::Unavailable(_)
@@ -79,6 +93,7 @@ impl DbError {
             DbError::Query(_)
             | DbError::Migrate { .. }
             | DbError::TooNew { .. }
+            | DbError::TooOld { .. }
             | DbError::Shape { .. } => Code::Internal,
         }
     }
@@ -125,6 +140,19 @@ impl DbError {
         if error.code().is_some_and(|code| {
             code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6))
         }))
+    }
+
+    /// Whether its disk is full.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            DbError::Full => true,
+            DbError::Query(sqlx::Error::Database(error)) => error.code().is_some_and(|code| {
+                // SQLite: full; PostgreSQL: disk full.
+                code == "53100"
+                    || (code.len() < 5 && code.parse::<u32>().is_ok_and(|code| code & 0xff == 13))
+            }),
+            _ => false,
+        }
     }
 
     /// Whether the statement contradicted a unique index: the name is taken.

@@ -1,8 +1,10 @@
 //! Events: what happened to an object, repeated ones counted. Kept 30 days and 1,000 an object.
 
+use crate::batch::{self, batches, values};
 use crate::{Db, DbError, Op, Row, Tx, Value};
 use base::{Span, Time, Uid};
 use serde_json::Value as Json;
+use std::collections::HashMap;
 
 /// Kept this long.
 pub const KEPT: Span = Span::from_secs(30 * 24 * 3_600);
@@ -46,25 +48,91 @@ const COLUMNS: &str = "uid, object, object_kind, object_name, tenant, project, k
 
 /// Records an event; one with the same object, reason and message is counted up.
 pub async fn record(tx: &mut Tx<'_>, event: &Event) -> Result<(), DbError> {
-    let sql = "SELECT uid FROM events WHERE object = $1 AND reason = $2 AND message = $3";
-    let known = tx
-        .fetch_one(
-            sql,
-            &[
+    record_all(tx, std::slice::from_ref(event)).await
+}
+
+/// Records events as [`record`] does, all in few statements.
+pub async fn record_all(tx: &mut Tx<'_>, events: &[Event]) -> Result<(), DbError> {
+    let merged = merged(events);
+    for batch in batches(&merged) {
+        let known = known(tx, batch).await?;
+        let mut fresh = Vec::with_capacity(batch.len());
+        for event in batch {
+            match known.get(&sameness(event)) {
+                Some(uid) => again(tx, *uid, event).await?,
+                None => fresh.push(row(tx, event)),
+            }
+        }
+        batch::insert(tx, &format!("events ({COLUMNS})"), &fresh, "").await?;
+        trim(tx, batch).await?;
+    }
+    Ok(())
+}
+
+/// Events with the same of these are one event that happened several times.
+fn sameness(event: &Event) -> (Uid, String, String) {
+    (event.object, event.reason.clone(), event.message.clone())
+}
+
+/// Each once, the later ones counted with the first.
+fn merged(events: &[Event]) -> Vec<Event> {
+    let mut merged: Vec<Event> = Vec::with_capacity(events.len());
+    let mut places = HashMap::with_capacity(events.len());
+    for event in events {
+        match places.get(&sameness(event)) {
+            Some(place) => {
+                let first: &mut Event = &mut merged[*place];
+                first.count += event.count;
+                first.last_at = first.last_at.max(event.last_at);
+            }
+            None => {
+                places.insert(sameness(event), merged.len());
+                merged.push(event.clone());
+            }
+        }
+    }
+    merged
+}
+
+/// The uids of those that were recorded before.
+async fn known(
+    tx: &mut Tx<'_>,
+    events: &[Event],
+) -> Result<HashMap<(Uid, String, String), Uid>, DbError> {
+    let sql = format!(
+        "SELECT e.uid, e.object, e.reason, e.message FROM ({}) AS v CROSS JOIN events e \
+         WHERE e.object = v.column1 AND e.reason = v.column2 AND e.message = v.column3",
+        values(tx, events.len(), 3)
+    );
+    let args: Vec<Value> = events
+        .iter()
+        .flat_map(|event| -> [Value; 3] {
+            [
                 event.object.into(),
                 event.reason.as_str().into(),
                 event.message.as_str().into(),
-            ],
-        )
-        .await?;
-    if let Some(row) = known {
-        let uid = row.uid(0)?;
-        let seq = tx.change("Event", uid, &event.project, &event.object_name, Op::Put);
-        let sql = "UPDATE events SET last_at = $2, count = count + 1, seq = $3 WHERE uid = $1";
-        tx.execute(sql, &[uid.into(), event.last_at.into(), seq.into()])
-            .await?;
-        return Ok(());
-    }
+            ]
+        })
+        .collect();
+    let rows = tx.fetch(&sql, &args).await?;
+    rows.iter()
+        .map(|row| Ok(((row.uid(1)?, row.text(2)?, row.text(3)?), row.uid(0)?)))
+        .collect()
+}
+
+async fn again(tx: &mut Tx<'_>, uid: Uid, event: &Event) -> Result<(), DbError> {
+    let seq = tx.change("Event", uid, &event.project, &event.object_name, Op::Put);
+    let sql = "UPDATE events SET last_at = $2, count = count + $3, seq = $4 WHERE uid = $1";
+    let args: [Value; 4] = [
+        uid.into(),
+        event.last_at.into(),
+        event.count.into(),
+        seq.into(),
+    ];
+    tx.execute(sql, &args).await.map(|_| ())
+}
+
+fn row(tx: &mut Tx<'_>, event: &Event) -> [Value; 14] {
     let seq = tx.change(
         "Event",
         event.uid,
@@ -72,9 +140,7 @@ pub async fn record(tx: &mut Tx<'_>, event: &Event) -> Result<(), DbError> {
         &event.object_name,
         Op::Put,
     );
-    let sql = "INSERT INTO events (uid, object, object_kind, object_name, tenant, project, kind, reason, message, params, \
-         first_at, last_at, count, seq) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
-    let args: [Value; 14] = [
+    [
         event.uid.into(),
         event.object.into(),
         event.object_kind.as_str().into(),
@@ -89,16 +155,26 @@ pub async fn record(tx: &mut Tx<'_>, event: &Event) -> Result<(), DbError> {
         event.last_at.into(),
         event.count.into(),
         seq.into(),
-    ];
-    tx.execute(sql, &args).await?;
-    // The newest that is one too many; nearly always there is none.
-    let sql = "SELECT last_at, uid FROM events WHERE object = $1 ORDER BY last_at DESC, uid DESC LIMIT 1 OFFSET $2";
-    let cut = tx
-        .fetch_one(sql, &[event.object.into(), KEPT_MAX.into()])
-        .await?;
-    if let Some(cut) = cut {
+    ]
+}
+
+/// Drops the oldest events of objects that have too many; nearly always there are none.
+async fn trim(tx: &mut Tx<'_>, events: &[Event]) -> Result<(), DbError> {
+    let sql = format!(
+        "SELECT v.column1 FROM ({}) AS v CROSS JOIN events e WHERE e.object = v.column1 \
+         GROUP BY v.column1 HAVING COUNT(*) > {KEPT_MAX}",
+        values(tx, events.len(), 1)
+    );
+    let objects: Vec<Value> = events.iter().map(|event| event.object.into()).collect();
+    for row in tx.fetch(&sql, &objects).await? {
+        let object = row.uid(0)?;
+        // The newest that is one too many.
+        let sql = "SELECT last_at, uid FROM events WHERE object = $1 ORDER BY last_at DESC, uid DESC LIMIT 1 OFFSET $2";
+        let Some(cut) = tx.fetch_one(sql, &[object.into(), KEPT_MAX.into()]).await? else {
+            continue;
+        };
         let sql = "DELETE FROM events WHERE object = $1 AND (last_at, uid) <= ($2, $3)";
-        let args: [Value; 3] = [event.object.into(), cut.int(0)?.into(), cut.uid(1)?.into()];
+        let args: [Value; 3] = [object.into(), cut.int(0)?.into(), cut.uid(1)?.into()];
         tx.execute(sql, &args).await?;
     }
     Ok(())

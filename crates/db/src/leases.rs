@@ -1,7 +1,33 @@
 //! Who leads: a row with a term, on the database's clock, renewed while the leader lives.
 
-use crate::{Db, DbError, Tx};
+use crate::{Db, DbError, Row, Tx};
 use base::{Epoch, Span};
+
+/// A term as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// Who has it.
+    pub holder: String,
+    /// Its number.
+    pub epoch: Epoch,
+    /// How long it lasts unless it is renewed; none is left where it has ended.
+    pub left: Span,
+}
+
+/// The last term, if there was one. A read alone: whoever waits for a term's end may look often.
+pub async fn look(db: &Db, name: &str) -> Result<Option<Term>, DbError> {
+    let clock = clock_sql(db.is_shared());
+    let sql = format!("SELECT holder, epoch, until - ({clock}) FROM leases WHERE name = $1");
+    let rows = db.fetch(&sql, &[name.into()]).await?;
+    let term = |row: &Row| {
+        Ok(Term {
+            holder: row.text(0)?,
+            epoch: Epoch(row.count(1)?),
+            left: Span::from_ms(u64::try_from(row.int(2)?).unwrap_or(0)),
+        })
+    };
+    rows.first().map(term).transpose()
+}
 
 /// Takes the lease or renews it; the term where `holder` has it now. A term changes hands only after it ended.
 pub async fn acquire(
@@ -14,6 +40,7 @@ pub async fn acquire(
     db.write(None, move |tx| {
         let holder = holder.clone();
         Box::pin(async move {
+            tx.forget_epoch();
             let now = clock(tx).await?;
             let until = now + i64::try_from(span.as_ms()).unwrap_or(i64::MAX / 2);
             let row = tx
@@ -62,12 +89,34 @@ pub async fn acquire(
 pub async fn clear(db: &Db, name: &'static str) -> Result<(), DbError> {
     db.write(None, move |tx| {
         Box::pin(async move {
+            tx.forget_epoch();
             tx.execute(
                 "UPDATE leases SET until = 0 WHERE name = $1",
                 &[name.into()],
             )
             .await
             .map(|_| ())
+        })
+    })
+    .await
+}
+
+/// Counts on from `highest`: an engine has seen that term, and the database has not (it was restored). Only for who
+/// holds the lease now; the next term is a later one.
+pub async fn skip_past(
+    db: &Db,
+    name: &'static str,
+    holder: &str,
+    highest: Epoch,
+) -> Result<(), DbError> {
+    let holder = holder.to_owned();
+    db.write(None, move |tx| {
+        let holder = holder.clone();
+        Box::pin(async move {
+            let sql = "UPDATE leases SET epoch = $3, until = 0 WHERE name = $1 AND holder = $2 AND epoch < $3";
+            tx.execute(sql, &[name.into(), holder.as_str().into(), highest.into()])
+                .await
+                .map(|_| ())
         })
     })
     .await
@@ -90,11 +139,15 @@ pub async fn release(db: &Db, name: &'static str, holder: &str) -> Result<(), Db
 
 /// Milliseconds since 1970 on the database's clock.
 async fn clock(tx: &mut Tx<'_>) -> Result<i64, DbError> {
-    let sql = if tx.is_postgres() {
-        "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
-    } else {
-        "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
-    };
-    let row = tx.fetch_one(sql, &[]).await?;
+    let sql = format!("SELECT {}", clock_sql(tx.is_postgres()));
+    let row = tx.fetch_one(&sql, &[]).await?;
     row.map_or(Ok(0), |row| row.int(0))
+}
+
+fn clock_sql(postgres: bool) -> &'static str {
+    if postgres {
+        "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+    } else {
+        "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+    }
 }

@@ -4,16 +4,24 @@
 //! Start with [`Db`], then [`objects`] (everything that has a name and a spec), [`control`] (units, tasks,
 //! placements) and [`feed`]. SQL lives here and nowhere else; statements are one text for both databases.
 //!
+//! [`backup`] carries everything from one database to another; [`check`] says what contradicts itself.
+//!
 //! What it does not do: decide anything, or know what a spec means.
 
+mod batch;
+mod checkpoint;
 mod conn;
 mod error;
+mod pages;
 mod schema;
 mod value;
 mod write;
 
 pub mod access;
 pub mod audit;
+pub mod backup;
+pub mod blobs;
+pub mod check;
 pub mod control;
 pub mod events;
 pub mod feed;
@@ -67,15 +75,15 @@ pub struct Db {
     writer: write::Writer,
     head: watch::Receiver<Seq>,
     readers: Arc<Readers>,
-    _task: Arc<Ending>,
+    _tasks: Arc<Ending>,
 }
 
-struct Ending(JoinHandle<()>);
+struct Ending(Vec<JoinHandle<()>>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
         // The writer ends by itself once its queue is closed; nothing waits in it.
-        self.0.abort();
+        self.0.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -96,9 +104,12 @@ impl Db {
         let (sender, head) = watch::channel(seq);
         #[expect(
             clippy::disallowed_methods,
-            reason = "the handle is kept in the Db and ends with it"
+            reason = "the handles are kept in the Db and end with it"
         )]
-        let task = tokio::spawn(write::run(Arc::clone(&config), conn, waiting, sender));
+        let tasks = [
+            tokio::spawn(write::run(Arc::clone(&config), conn, waiting, sender)),
+            tokio::spawn(checkpoint::run(Arc::clone(&config), head.clone())),
+        ];
         Ok(Db {
             config,
             writer: write::Writer { queue },
@@ -107,7 +118,7 @@ impl Db {
                 idle: Mutex::new(Vec::new()),
                 permits: Semaphore::new(READERS_MAX),
             }),
-            _task: Arc::new(Ending(task)),
+            _tasks: Arc::new(Ending(tasks.into())),
         })
     }
 
@@ -168,6 +179,8 @@ async fn open_conn(config: &Config) -> Result<Conn, DbError> {
                 .create_if_missing(true)
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full)
+                // See `checkpoint`.
+                .pragma("wal_autocheckpoint", "0")
                 .busy_timeout(Duration::from_secs(10))
                 .foreign_keys(true);
             options

@@ -1,16 +1,14 @@
 //! Everything that has a name and a spec. Names are unique among current objects; finished and replaced ones
 //! stay and are found by uid.
 
-use crate::{Db, DbError, Op, Row, Tx, Value};
+use crate::{Db, DbError, Op, Row, Tx, Value, batch};
 use base::{Generation, Seq, Time, Uid};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
-/// The most objects of one page.
-pub const LIMIT_MAX: u32 = 1_000;
+pub use crate::pages::{Filter, LIMIT_MAX, LabelMatch, list};
 
-const COLUMNS: &str = "uid, kind, tenant, project, cluster, name, owner, creator, generation, seq, phase, spec, desired, status, \
+pub(crate) const COLUMNS: &str = "uid, kind, tenant, project, cluster, name, owner, creator, generation, seq, phase, spec, desired, status, \
      labels, annotations, created_at, updated_at, deleted_at, finished_at, is_current";
 
 /// An object as stored.
@@ -58,34 +56,6 @@ pub struct Object {
     pub finished_at: Option<Time>,
     /// Whether its name means it.
     pub is_current: bool,
-}
-
-/// Which objects, newest first.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Only this project.
-    pub project: Option<String>,
-    /// Only this phase.
-    pub phase: Option<String>,
-    /// Only with these labels.
-    pub labels: Vec<LabelMatch>,
-    /// After this object of the page before.
-    pub after: Option<(Time, Uid)>,
-    /// At most this many.
-    pub limit: u32,
-}
-
-/// One condition on labels.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LabelMatch {
-    /// The key has one of the values.
-    In(String, Vec<String>),
-    /// The key has none of the values, or is absent.
-    NotIn(String, Vec<String>),
-    /// The key is there.
-    Exists(String),
-    /// The key is absent.
-    Absent(String),
 }
 
 /// Inserts an object and puts it into the feed. A taken name is [`DbError::is_duplicate`].
@@ -199,7 +169,8 @@ pub async fn set_status(
     Ok(true)
 }
 
-/// Removes an object and everything that hangs on it.
+/// Removes an object and everything that hangs on it; but versions of an Environment stay as long as somebody has
+/// pinned them: see [`crate::versions::orphans`].
 pub async fn remove(tx: &mut Tx<'_>, object: &Object) -> Result<(), DbError> {
     tx.change(
         &object.kind,
@@ -218,7 +189,6 @@ pub async fn remove(tx: &mut Tx<'_>, object: &Object) -> Result<(), DbError> {
         "DELETE FROM placement_ports WHERE owner = $1",
         "DELETE FROM events WHERE object = $1",
         "DELETE FROM revisions WHERE app = $1",
-        "DELETE FROM environment_versions WHERE environment = $1",
         "DELETE FROM secret_versions WHERE secret = $1",
         "DELETE FROM blob_refs WHERE holder = $1",
     ] {
@@ -241,6 +211,30 @@ pub async fn get(
         .fetch_one(&sql, &[kind.into(), project.into(), name.into()])
         .await?;
     row.as_ref().map(object).transpose()
+}
+
+/// Current objects of a kind that belongs to no project, by their names; those that are not there are left out.
+pub async fn get_named(
+    tx: &mut Tx<'_>,
+    kind: &str,
+    names: &[&str],
+) -> Result<Vec<Object>, DbError> {
+    let mut found = Vec::with_capacity(names.len());
+    for names in batch::batches(names) {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM ({}) AS v CROSS JOIN objects o \
+             WHERE o.kind = v.column1 AND o.project = '' AND o.name = v.column2 AND o.is_current = 1",
+            batch::values(tx, names.len(), 2)
+        );
+        let args: Vec<Value> = names
+            .iter()
+            .flat_map(|name| [kind.into(), (*name).into()])
+            .collect();
+        for row in tx.fetch(&sql, &args).await? {
+            found.push(object(&row)?);
+        }
+    }
+    Ok(found)
 }
 
 /// The object of this uid, current or not.
@@ -277,61 +271,6 @@ pub async fn read_by_uid(db: &Db, uid: Uid) -> Result<Option<Object>, DbError> {
     rows.first().map(object).transpose()
 }
 
-/// One page, newest first, and whether another follows.
-pub async fn list(db: &Db, kind: &str, filter: &Filter) -> Result<(Vec<Object>, bool), DbError> {
-    let mut args: Vec<Value> = vec![kind.into()];
-    let mut sql = format!("SELECT {COLUMNS} FROM objects o WHERE kind = $1 AND is_current = 1");
-    let bind = |args: &mut Vec<Value>, value: Value| {
-        args.push(value);
-        format!("${}", args.len())
-    };
-    if let Some(project) = &filter.project {
-        let place = bind(&mut args, project.as_str().into());
-        let _ = write!(sql, " AND project = {place}");
-    }
-    if let Some(phase) = &filter.phase {
-        let place = bind(&mut args, phase.as_str().into());
-        let _ = write!(sql, " AND phase = {place}");
-    }
-    for label in &filter.labels {
-        let (exists, key, values) = match label {
-            LabelMatch::In(key, values) => ("EXISTS", key, values.as_slice()),
-            LabelMatch::NotIn(key, values) => ("NOT EXISTS", key, values.as_slice()),
-            LabelMatch::Exists(key) => ("EXISTS", key, &[][..]),
-            LabelMatch::Absent(key) => ("NOT EXISTS", key, &[][..]),
-        };
-        let key = bind(&mut args, key.as_str().into());
-        let _ = write!(
-            sql,
-            " AND {exists} (SELECT 1 FROM object_labels l WHERE l.uid = o.uid AND l.key = {key}"
-        );
-        if !values.is_empty() {
-            let places: Vec<String> = values
-                .iter()
-                .map(|value| bind(&mut args, value.as_str().into()))
-                .collect();
-            let _ = write!(sql, " AND l.value IN ({})", places.join(", "));
-        }
-        sql.push(')');
-    }
-    if let Some((created_at, uid)) = filter.after {
-        let created_at = bind(&mut args, created_at.into());
-        let uid = bind(&mut args, uid.into());
-        let _ = write!(sql, " AND (created_at, uid) < ({created_at}, {uid})");
-    }
-    let limit = filter.limit.clamp(1, LIMIT_MAX);
-    let place = bind(&mut args, (limit + 1).into());
-    let _ = write!(sql, " ORDER BY created_at DESC, uid DESC LIMIT {place}");
-    let rows = db.fetch(&sql, &args).await?;
-    let has_more = rows.len() > limit as usize;
-    let objects = rows
-        .iter()
-        .take(limit as usize)
-        .map(object)
-        .collect::<Result<_, _>>()?;
-    Ok((objects, has_more))
-}
-
 /// All current objects of a kind that operators write: few.
 pub async fn all(db: &Db, kind: &str) -> Result<Vec<Object>, DbError> {
     let sql =
@@ -364,19 +303,19 @@ pub async fn phases(db: &Db, kind: &str) -> Result<BTreeMap<String, u64>, DbErro
 }
 
 async fn insert_labels(tx: &mut Tx<'_>, object: &Object) -> Result<(), DbError> {
-    for (key, value) in &object.labels {
-        let sql = "INSERT INTO object_labels (kind, key, value, project, created_at, uid) VALUES ($1, $2, $3, $4, $5, $6)";
-        let args: [Value; 6] = [
+    let row = |(key, value): (&String, &String)| -> [Value; 6] {
+        [
             object.kind.as_str().into(),
             key.as_str().into(),
             value.as_str().into(),
             object.project.as_str().into(),
             object.created_at.into(),
             object.uid.into(),
-        ];
-        tx.execute(sql, &args).await?;
-    }
-    Ok(())
+        ]
+    };
+    let rows: Vec<[Value; 6]> = object.labels.iter().map(row).collect();
+    let table = "object_labels (kind, key, value, project, created_at, uid)";
+    batch::insert(tx, table, &rows, "").await
 }
 
 fn text_of(map: &BTreeMap<String, String>) -> String {
@@ -387,7 +326,7 @@ fn map_of(json: Json) -> BTreeMap<String, String> {
     serde_json::from_value(json).unwrap_or_default()
 }
 
-fn object(row: &Row) -> Result<Object, DbError> {
+pub(crate) fn object(row: &Row) -> Result<Object, DbError> {
     Ok(Object {
         uid: row.uid(0)?,
         kind: row.text(1)?,

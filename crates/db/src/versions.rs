@@ -1,4 +1,4 @@
-//! Immutable versions: Revisions of Apps, versions of Environments and Secrets, and who needs which bytes.
+//! Immutable versions: Revisions of Apps, versions of Environments and Secrets.
 
 use crate::{Db, DbError, Row, Tx, Value};
 use base::{Digest, Time, Uid};
@@ -149,6 +149,38 @@ pub async fn building(db: &Db) -> Result<Vec<EnvironmentVersion>, DbError> {
         .collect()
 }
 
+/// Versions of Environments that were deleted.
+pub async fn orphans(db: &Db) -> Result<Vec<(Uid, u32)>, DbError> {
+    let sql = "SELECT v.environment, v.version FROM environment_versions v WHERE NOT EXISTS (\
+         SELECT 1 FROM objects o WHERE o.uid = v.environment) ORDER BY v.environment, v.version";
+    let rows = db.fetch(sql, &[]).await?;
+    rows.iter()
+        .map(|row| Ok((row.uid(0)?, row.small(1)?)))
+        .collect()
+}
+
+/// Forgets a version of a deleted Environment.
+pub async fn remove_environment(
+    tx: &mut Tx<'_>,
+    environment: Uid,
+    version: u32,
+) -> Result<(), DbError> {
+    let sql = "DELETE FROM environment_versions WHERE environment = $1 AND version = $2";
+    tx.execute(sql, &[environment.into(), version.into()])
+        .await
+        .map(|_| ())
+}
+
+/// Digests of everything that was built for any version.
+pub async fn bundles(db: &Db) -> Result<Vec<Digest>, DbError> {
+    let sql = "SELECT DISTINCT digest FROM environment_versions WHERE digest <> ''";
+    let rows = db.fetch(sql, &[]).await?;
+    rows.iter()
+        .map(|row| Ok(row.text(0)?.parse().ok()))
+        .filter_map(Result::transpose)
+        .collect()
+}
+
 /// Inserts a version of a Secret.
 pub async fn insert_secret(
     tx: &mut Tx<'_>,
@@ -181,47 +213,14 @@ pub async fn secret(db: &Db, secret: Uid, version: u32) -> Result<Option<Vec<u8>
     rows.first().map(|row| row.blob(0)).transpose()
 }
 
-/// `holder` needs these bytes: garbage collection leaves them.
-pub async fn hold(
-    tx: &mut Tx<'_>,
-    project: &str,
-    digest: Digest,
-    holder: Uid,
-    what: &str,
-) -> Result<(), DbError> {
-    let now = tx.now();
-    let sql = "INSERT INTO blob_refs (project, digest, holder, what, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
-    tx.execute(
-        sql,
-        &[
-            project.into(),
-            digest.into(),
-            holder.into(),
-            what.into(),
-            now.into(),
-        ],
-    )
-    .await
-    .map(|_| ())
-}
-
-/// Digests of a project that somebody needs.
-pub async fn held(db: &Db, project: &str) -> Result<Vec<Digest>, DbError> {
-    let rows = db
-        .fetch(
-            "SELECT DISTINCT digest FROM blob_refs WHERE project = $1",
-            &[project.into()],
-        )
-        .await?;
-    let digest = |row: &Row| {
-        let text = row.text(0)?;
-        text.parse().map_err(|_| DbError::Shape {
-            at: 0,
-            wanted: "a digest",
-            found: text,
-        })
-    };
-    rows.iter().map(digest).collect()
+/// Every version of every Secret.
+pub async fn secrets(db: &Db) -> Result<Vec<(Uid, u32)>, DbError> {
+    let sql = "SELECT secret, version FROM secret_versions ORDER BY secret, version";
+    db.fetch(sql, &[])
+        .await?
+        .iter()
+        .map(|row| Ok((row.uid(0)?, row.small(1)?)))
+        .collect()
 }
 
 fn revision(row: &Row) -> Result<Revision, DbError> {

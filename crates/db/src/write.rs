@@ -1,10 +1,12 @@
-//! The writer: one task a process groups waiting writes into one transaction, each in a savepoint of its
-//! own, numbers their changes densely in commit order, commits once, then answers all of them.
+//! The writer: one task a process groups waiting writes into one transaction, numbers their changes densely in
+//! commit order, commits once, then answers all of them. A write that refuses leaves nothing behind: nearly all
+//! refuse before they have written anything; where one had, the group runs again with a savepoint for each.
 //!
 //! On PostgreSQL a group begins by locking the feed's head, before its first query, so that the snapshot
 //! follows the wait and several servers' groups are ordered; a serialization failure runs the group again.
 //! Closures may therefore run more than once.
 
+use crate::batch;
 use crate::conn::Conn;
 use crate::{Config, DbError, Row, Value};
 use base::{Epoch, Seq, Time, Uid};
@@ -52,22 +54,30 @@ pub struct Tx<'c> {
     now: Time,
     head: u64,
     changes: Vec<Change>,
+    /// The leader's term, once it was read in this transaction.
+    held: Option<Epoch>,
+    /// Whether the present write may have left something in the transaction.
+    is_dirty: bool,
 }
 
 impl Tx<'_> {
     /// Runs a statement; how many rows it changed.
     pub async fn execute(&mut self, sql: &str, args: &[Value]) -> Result<u64, DbError> {
+        self.is_dirty = true;
         self.conn.execute(sql, args).await
     }
 
     /// Runs a statement and reads all its rows.
     pub async fn fetch(&mut self, sql: &str, args: &[Value]) -> Result<Vec<Row>, DbError> {
-        self.conn.fetch(sql, args).await
+        let rows = self.conn.fetch(sql, args).await;
+        // PostgreSQL ends a transaction in which a statement failed.
+        self.is_dirty |= rows.is_err() || !sql.starts_with("SELECT");
+        rows
     }
 
     /// Runs a statement and reads its first row.
     pub async fn fetch_one(&mut self, sql: &str, args: &[Value]) -> Result<Option<Row>, DbError> {
-        Ok(self.conn.fetch(sql, args).await?.into_iter().next())
+        Ok(self.fetch(sql, args).await?.into_iter().next())
     }
 
     /// Which database this is.
@@ -97,18 +107,26 @@ impl Tx<'_> {
 
     /// Fails unless `epoch` is the leader's present term.
     pub async fn check_epoch(&mut self, epoch: Epoch) -> Result<(), DbError> {
-        let row = self
-            .fetch_one("SELECT epoch FROM leases WHERE name = 'leader'", &[])
-            .await?;
-        let held = row.map_or(Ok(0), |row| row.count(0))?;
-        if held == epoch.0 {
+        let held = match self.held {
+            Some(held) => held,
+            None => {
+                let row = self
+                    .fetch_one("SELECT epoch FROM leases WHERE name = 'leader'", &[])
+                    .await?;
+                Epoch(row.map_or(Ok(0), |row| row.count(0))?)
+            }
+        };
+        self.held = Some(held);
+        if held == epoch {
             Ok(())
         } else {
-            Err(DbError::Superseded {
-                ours: epoch,
-                held: Epoch(held),
-            })
+            Err(DbError::Superseded { ours: epoch, held })
         }
+    }
+
+    /// A lease changes: the term is read again before it is relied on.
+    pub(crate) fn forget_epoch(&mut self) {
+        self.held = None;
     }
 }
 
@@ -127,6 +145,8 @@ pub(crate) enum Ran {
     Serialization,
     /// The connection is gone.
     Lost,
+    /// The disk is full: nothing of the group can be committed.
+    Full,
 }
 
 struct Closure<F, T, E> {
@@ -155,6 +175,7 @@ where
                 Ok(_) => Ran::Well,
                 Err(error) => match error.as_db_error() {
                     Some(error) if error.is_serialization() => Ran::Serialization,
+                    Some(error) if error.is_full() => Ran::Full,
                     Some(error) if error.is_lost() => Ran::Lost,
                     _ => Ran::Refused,
                 },
@@ -243,7 +264,10 @@ pub(crate) async fn run(
                 let text = error.to_string();
                 tracing::warn!(error = %text, "a group of writes failed");
                 for write in writes {
-                    write.answer(Err(DbError::Unavailable(text.clone())));
+                    write.answer(Err(match error {
+                        DbError::Full => DbError::Full,
+                        _ => DbError::Unavailable(text.clone()),
+                    }));
                 }
             }
         }
@@ -258,14 +282,21 @@ async fn commit(
 ) -> Result<Seq, DbError> {
     let mut reruns = 0;
     let mut reopens = 0;
+    let mut savepoints = false;
     loop {
         let mut committing = None;
-        match attempt(config, conn, group, &mut committing).await {
-            Ok(seq) => return Ok(seq),
+        match attempt(config, conn, group, savepoints, &mut committing).await {
+            Ok(Some(seq)) => return Ok(seq),
+            Ok(None) => savepoints = true,
             Err(error) if error.is_serialization() && reruns < RERUNS_MAX => {
                 reruns += 1;
                 // The connection may have ended the transaction itself.
                 let _ = conn.script("ROLLBACK").await;
+            }
+            Err(error) if error.is_full() => {
+                // A fresh connection finds the same disk.
+                let _ = conn.script("ROLLBACK").await;
+                return Err(DbError::Full);
             }
             Err(error) if error.is_locked() => {
                 // A fresh connection would wait for the same lock: whoever waits is told instead.
@@ -295,12 +326,15 @@ async fn commit(
     }
 }
 
+/// Runs a group once. `None` where it was undone because a write refused that had written: with savepoints that
+/// cannot be.
 async fn attempt(
     config: &Config,
     conn: &mut Conn,
     group: &mut [Box<dyn Write>],
+    savepoints: bool,
     committing: &mut Option<(Seq, i64)>,
-) -> Result<Seq, DbError> {
+) -> Result<Option<Seq>, DbError> {
     if conn.is_postgres() {
         conn.script("BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE feed_head IN EXCLUSIVE MODE")
             .await?;
@@ -314,27 +348,39 @@ async fn attempt(
         now: (config.clock)(),
         head,
         changes: Vec::new(),
+        held: None,
+        is_dirty: false,
     };
+    let is_alone = group.len() == 1;
     for write in group.iter_mut() {
         let n_changes = tx.changes.len();
-        tx.conn.script("SAVEPOINT one").await?;
+        tx.is_dirty = false;
+        if savepoints {
+            tx.conn.script("SAVEPOINT one").await?;
+        }
         match write.run(&mut tx).await {
-            Ran::Well => tx.conn.script("RELEASE SAVEPOINT one").await?,
+            Ran::Well if savepoints => tx.conn.script("RELEASE SAVEPOINT one").await?,
+            Ran::Well => {}
             Ran::Refused => {
-                tx.conn
-                    .script("ROLLBACK TO SAVEPOINT one; RELEASE SAVEPOINT one")
-                    .await?;
                 tx.changes.truncate(n_changes);
+                if savepoints {
+                    tx.forget_epoch();
+                    tx.conn
+                        .script("ROLLBACK TO SAVEPOINT one; RELEASE SAVEPOINT one")
+                        .await?;
+                } else if tx.is_dirty {
+                    tx.conn.script("ROLLBACK").await?;
+                    return Ok(is_alone.then_some(Seq(head)));
+                }
             }
             Ran::Serialization => return Err(DbError::Serialization),
+            Ran::Full => return Err(DbError::Full),
             Ran::Lost => return Err(DbError::Unavailable("the connection was lost".to_owned())),
         }
     }
     let changes = std::mem::take(&mut tx.changes);
     let seq = Seq(head + changes.len() as u64);
-    for chunk in changes.chunks(100) {
-        insert_changes(conn, chunk, (config.clock)()).await?;
-    }
+    insert_changes(&mut tx, &changes).await?;
     if !changes.is_empty() {
         let sql = if conn.is_postgres() {
             "UPDATE feed_head SET seq = $1 RETURNING CAST(txid_current() AS BIGINT)"
@@ -348,7 +394,7 @@ async fn attempt(
         }
     }
     conn.script("COMMIT").await?;
-    Ok(seq)
+    Ok(Some(seq))
 }
 
 /// Whether a transaction whose `COMMIT` was not answered was committed. To run it again would refuse callers
@@ -381,28 +427,14 @@ async fn was_committed(
     Err(last)
 }
 
-async fn insert_changes(conn: &mut Conn, changes: &[Change], now: Time) -> Result<(), DbError> {
-    let mut sql =
-        String::from("INSERT INTO changes (seq, kind, uid, project, name, op, at) VALUES ");
-    let mut args = Vec::with_capacity(7 * changes.len());
-    for (i, change) in changes.iter().enumerate() {
-        let at = 7 * i;
-        let comma = if i == 0 { "" } else { ", " };
-        sql.push_str(&format!(
-            "{comma}(${}, ${}, ${}, ${}, ${}, ${}, ${})",
-            at + 1,
-            at + 2,
-            at + 3,
-            at + 4,
-            at + 5,
-            at + 6,
-            at + 7
-        ));
+async fn insert_changes(tx: &mut Tx<'_>, changes: &[Change]) -> Result<(), DbError> {
+    let now = tx.now;
+    let row = |change: &Change| -> [Value; 7] {
         let op = match change.op {
             Op::Put => "put",
             Op::Delete => "delete",
         };
-        args.extend([
+        [
             change.seq.into(),
             change.kind.as_str().into(),
             change.uid.into(),
@@ -410,8 +442,9 @@ async fn insert_changes(conn: &mut Conn, changes: &[Change], now: Time) -> Resul
             change.name.as_str().into(),
             op.into(),
             now.into(),
-        ] as [Value; 7]);
-    }
-    conn.execute(&sql, &args).await?;
-    Ok(())
+        ]
+    };
+    let rows: Vec<[Value; 7]> = changes.iter().map(row).collect();
+    let table = "changes (seq, kind, uid, project, name, op, at)";
+    batch::insert(tx, table, &rows, "").await
 }

@@ -3,16 +3,20 @@
 use crate::wait::eventually;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A server with its gateway, and the command line that speaks to them. Everything ends with it.
 pub struct Installation {
-    dir: tempfile::TempDir,
+    dir: Arc<tempfile::TempDir>,
+    /// Whether another installation object owns the directory and what runs there.
+    is_beside: bool,
     listen: String,
     gateway: String,
     server: Option<Child>,
@@ -62,12 +66,22 @@ pub fn moonshot() -> PathBuf {
 impl Installation {
     /// Starts a server with these settings (environment variables) and waits until it is ready.
     pub fn start(settings: &[(&str, &str)]) -> Installation {
+        let mut installation = Installation::new(settings);
+        installation.start_server();
+        installation
+    }
+
+    /// An empty directory with these settings (environment variables), where nothing runs yet.
+    pub fn new(settings: &[(&str, &str)]) -> Installation {
         let [listen, gateway] = free_ports();
-        let mut installation = Installation {
-            dir: tempfile::Builder::new()
-                .prefix("moonshot-e2e-")
-                .tempdir()
-                .expect("a temporary directory"),
+        Installation {
+            dir: Arc::new(
+                tempfile::Builder::new()
+                    .prefix("moonshot-e2e-")
+                    .tempdir()
+                    .expect("a temporary directory"),
+            ),
+            is_beside: false,
             listen,
             gateway,
             server: None,
@@ -76,9 +90,23 @@ impl Installation {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             boot: None,
+        }
+    }
+
+    /// A second server on the same directory, engine and database, and the command line that speaks to it.
+    pub fn beside(&self) -> Installation {
+        let [listen, _] = free_ports();
+        let mut second = Installation {
+            dir: Arc::clone(&self.dir),
+            is_beside: true,
+            listen,
+            gateway: self.gateway.clone(),
+            server: None,
+            settings: self.settings.clone(),
+            boot: self.boot.clone(),
         };
-        installation.start_server();
-        installation
+        second.start_server();
+        second
     }
 
     /// Starts the server, after [`Installation::kill_server`] or at first.
@@ -114,11 +142,7 @@ impl Installation {
             .arg(command.get_program())
             .current_dir(self.dir.path())
             .env_clear()
-            .envs(
-                command
-                    .get_envs()
-                    .filter_map(|(name, value)| Some((name, value?))),
-            );
+            .envs(environment(&command));
         wrapped
     }
 
@@ -139,6 +163,16 @@ impl Installation {
     /// The pid of the server's process.
     pub fn server_pid(&self) -> Pid {
         Pid::from_child(self.server.as_ref().expect("the server runs"))
+    }
+
+    /// The pid of the gateway's process, if it runs.
+    pub fn gateway_pid(&self) -> Option<Pid> {
+        let text = std::fs::read_to_string(self.data().join("run/gateway.pid")).ok()?;
+        let pid = Pid::from_raw(text.lines().next()?.trim().parse().ok()?)?;
+        let line = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
+        String::from_utf8_lossy(&line)
+            .contains("gateway")
+            .then_some(pid)
     }
 
     /// kill -9 of the server.
@@ -190,23 +224,35 @@ impl Installation {
 
     /// Runs a command with this on its standard input.
     pub fn run_with_input(&self, args: &[&str], input: &str) -> Output {
-        let mut child = self
-            .command(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("moonshot starts");
-        let mut stdin = child.stdin.take().expect("its input is piped");
-        // A command that does not read its input may have closed it.
-        let _ = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        let output = child.wait_with_output().expect("it ends");
-        Output {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        fed(&mut self.command(args), input)
+    }
+
+    /// Runs a script by `bash -e` in a directory of its own, where `moonshot` is found as a person's shell finds it.
+    pub fn shell(&self, script: &str) -> Output {
+        self.shell_input(script, "")
+    }
+
+    /// The same, with this on its standard input.
+    pub fn shell_input(&self, script: &str, input: &str) -> Output {
+        let bin = self.dir.path().join("bin");
+        if !bin.exists() {
+            std::fs::create_dir(&bin).expect("the directory is ours");
+            std::os::unix::fs::symlink(moonshot(), bin.join("moonshot")).expect("a new link");
         }
+        let work = self.dir.path().join("work");
+        std::fs::create_dir_all(&work).expect("the directory is ours");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let dirs = std::iter::once(bin).chain(std::env::split_paths(&path));
+        let mut bash = Command::new("bash");
+        bash.args(["-e", "-c", script])
+            .current_dir(work)
+            .env_clear()
+            .envs(environment(&self.command(&[])))
+            .env(
+                "PATH",
+                std::env::join_paths(dirs).expect("no colon in a path"),
+            );
+        fed(&mut bash, input)
     }
 
     /// Applies YAML.
@@ -290,15 +336,51 @@ impl Installation {
     }
 }
 
+/// The variables that a command sets.
+fn environment(command: &Command) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+    let set = command.get_envs();
+    set.filter_map(|(name, value)| Some((name, value?)))
+}
+
+/// Runs a command to its end with this on its standard input.
+fn fed(command: &mut Command, input: &str) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    let mut stdin = child.stdin.take().expect("its input is piped");
+    // Beside reading: a command may write much before it has read all.
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // A command that does not read its input may have closed it.
+            let _ = stdin.write_all(input.as_bytes());
+        });
+        child.wait_with_output().expect("it ends")
+    });
+    finished(&output)
+}
+
+fn finished(output: &std::process::Output) -> Output {
+    Output {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
 impl Drop for Installation {
     fn drop(&mut self) {
-        // Stops replicas, gateway and server; what does not stop in time is killed.
-        let _ = self
-            .command(&["down"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+        // Stops replicas, gateway and servers; what does not stop in time is killed.
+        if !self.is_beside {
+            let _ = self
+                .command(&["down"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+        }
         if let Some(mut server) = self.server.take() {
             let _ = server.kill();
             let _ = server.wait();
@@ -307,7 +389,7 @@ impl Drop for Installation {
 }
 
 /// Two port numbers that were free a moment ago, as `127.0.0.1:N`.
-fn free_ports() -> [String; 2] {
+pub fn free_ports() -> [String; 2] {
     let listeners: Vec<TcpListener> = (0..2)
         .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
         .collect();

@@ -3,10 +3,16 @@
 //! The binary is built by `cargo xtask test` and named by `MOONSHOT_BIN`; each [`Installation`] has a
 //! data directory and ports of its own, so tests run side by side.
 
+pub mod as_nobody;
+pub mod git;
 pub mod installation;
 pub mod postgres;
+pub mod python;
+pub mod quickstart;
+pub mod s3;
 pub mod wait;
 
-pub use installation::{Installation, Output, ask};
+pub use installation::{Installation, Output, ask, free_ports, moonshot};
 pub use postgres::Postgres;
+pub use python::{python, python_and};
 pub use wait::{eventually, eventually_some};

@@ -18,9 +18,13 @@ const BIN: &str = "/usr/lib/postgresql/15/bin";
 /// Attempts to find a port that stays free until the cluster listens on it.
 const PORTS_MAX: u32 = 5;
 
+/// For tests: quick to start, many connections, and nothing waits for a disk.
+const QUICK: &str = "-F -c max_connections=200 -c shared_buffers=32MB";
+
 /// A running cluster.
 pub struct Postgres {
     dir: PathBuf,
+    options: String,
     port: u16,
     owner: Option<(u32, u32)>,
     n_databases: AtomicU32,
@@ -36,6 +40,11 @@ impl Postgres {
 
     /// Makes and starts a cluster.
     pub fn start() -> Postgres {
+        Postgres::with(QUICK)
+    }
+
+    /// Makes and starts a cluster with these options of `postgres`.
+    pub fn with(options: &str) -> Postgres {
         assert!(
             Path::new(BIN).exists(),
             "PostgreSQL 15 is not installed; `cargo xtask test system` installs it"
@@ -65,6 +74,7 @@ impl Postgres {
             .expect("sh runs");
         let mut postgres = Postgres {
             dir,
+            options: options.to_owned(),
             port: 0,
             owner,
             n_databases: AtomicU32::new(0),
@@ -117,9 +127,10 @@ impl Postgres {
 
     fn try_up(&self) -> Result<(), String> {
         let options = format!(
-            "-p {} -k {} -h 127.0.0.1 -F -c max_connections=200 -c shared_buffers=32MB",
+            "-p {} -k {} -h 127.0.0.1 {}",
             self.port,
-            self.dir.display()
+            self.dir.display(),
+            self.options
         );
         let (data, log) = (self.dir.join("data"), self.dir.join("log"));
         let args = [

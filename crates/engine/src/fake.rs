@@ -125,6 +125,8 @@ impl Fake {
             address: "127.0.0.1".to_owned(),
             ports: Some((20_000, 29_999)),
             allocatable,
+            slots_max: 0,
+            taints: Vec::new(),
             labels: BTreeMap::new(),
             devices: Vec::new(),
             warnings: Vec::new(),
@@ -378,6 +380,7 @@ impl State {
             started: None,
             restarts: 0,
             last_failure: None,
+            unready: None,
             endpoint: None,
             usage: Usage::default(),
             output_lost: Bytes(0),
@@ -403,6 +406,7 @@ impl State {
         self.counter += 1;
         let (changed, deadline) = (self.counter, self.now + grace);
         let Some(replica) = self.replicas.get_mut(key) else {
+            self.gone.push((changed, key.clone()));
             return;
         };
         replica.report.epoch = replica.report.epoch.max(epoch);
@@ -575,6 +579,7 @@ impl State {
                 .filter(|(changed, _)| gone(*changed))
                 .map(|(_, key)| key.clone())
                 .collect(),
+            ..Observation::default()
         }
     }
 }

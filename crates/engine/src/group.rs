@@ -122,7 +122,7 @@ pub struct Template {
     pub mounts: Vec<Mount>,
     /// Ports it listens on.
     pub ports: Vec<PortSpec>,
-    /// What it may use.
+    /// What it may use. Without `cpu` it has its share of what is idle, and no bound.
     #[serde(with = "resources")]
     pub resources: Resources,
     /// The user it runs as; `None` for the engine's choice.
@@ -171,6 +171,8 @@ pub enum Runtime {
     Bundle(Digest),
     /// A container image.
     Image(String),
+    /// This platform's own program; the template's `command` is its arguments.
+    Platform,
 }
 
 /// Something in the replica's file system.

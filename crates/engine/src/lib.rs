@@ -4,16 +4,19 @@
 //! port is level-triggered: [`Engine::ensure`] may be repeated, effects carry the leader's
 //! [`base::Epoch`], and [`Engine::observe`] is the only source of truth about what runs.
 //!
-//! Read [`group`] (what is asked for), [`observation`] (what is seen), then [`port`]. [`suite`] is
+//! Read [`group`] (what is asked for), [`observation`] (what is seen), [`foreign`] (pods of others), then [`port`]. [`suite`] is
 //! the contract that every implementation passes; [`fake`] is an engine in memory that can be told
 //! to lose, delay, duplicate and reorder.
 
 pub mod fake;
+pub mod foreign;
 pub mod group;
+pub mod journal;
 pub mod observation;
 pub mod port;
 pub mod suite;
 
+pub use foreign::{ForeignPod, Gang, Note, PodName, Taint, TaintEffect, Toleration};
 pub use group::{
     DeviceGrant, EnvValue, EnvVar, Group, Isolation, Life, Mount, MountSource, OutputSpec,
     PortSpec, Probe, ProbeAction, Probes, ReplicaKey, Runtime, Slot, Template,

@@ -1,7 +1,8 @@
 //! What an engine sees: nodes, replicas, endpoints.
 
+use crate::foreign::{ForeignPod, Taint};
 use crate::group::{DeviceGrant, ReplicaKey};
-use base::{Bytes, Digest, Epoch, Resources, Time};
+use base::{Bytes, Digest, Epoch, MilliCpu, Resources, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,8 +24,12 @@ pub struct Observation {
     pub nodes_gone: Vec<String>,
     /// Replicas that changed (all of them when `complete`).
     pub replicas: Vec<ReplicaReport>,
-    /// Replicas that are gone after `remove`: nothing of them runs and nothing is kept.
+    /// Replicas that are gone after `remove`, or were never there: nothing of them runs and nothing is kept.
     pub replicas_gone: Vec<ReplicaKey>,
+    /// Pods of others that changed (all of them when `complete`).
+    pub foreign: Vec<ForeignPod>,
+    /// Uids of pods of others that are gone.
+    pub foreign_gone: Vec<String>,
 }
 
 /// A machine.
@@ -38,8 +43,12 @@ pub struct NodeReport {
     pub address: String,
     /// Ports that may be given to replicas here; `None` where each replica has its own address.
     pub ports: Option<(u16, u16)>,
-    /// What programs may use.
+    /// What programs may use, less what others use.
     pub allocatable: Resources,
+    /// The most replicas at once, less what others have there; 0 for no bound.
+    pub slots_max: u32,
+    /// Marks that keep work away.
+    pub taints: Vec<Taint>,
     /// Observed labels (architecture, GPU model, zone).
     pub labels: BTreeMap<String, String>,
     /// Its devices.
@@ -88,6 +97,8 @@ pub struct ReplicaReport {
     pub restarts: u32,
     /// How it last ended before a restart in place.
     pub last_failure: Option<End>,
+    /// What its readiness probe last said, while it runs and is not ready; an engine that is not told leaves it out.
+    pub unready: Option<String>,
     /// Ready for traffic (`Life::Service`).
     pub endpoint: Option<Endpoint>,
     /// What it uses.
@@ -223,6 +234,8 @@ pub struct Endpoint {
 pub struct Usage {
     /// Processor milliseconds since its start.
     pub cpu_ms: u64,
+    /// Processor time in use, over the last few seconds.
+    pub cpu: MilliCpu,
     /// Memory now.
     pub memory: Bytes,
     /// The most memory so far.

@@ -1,8 +1,9 @@
 //! The trait that every engine implements, and the two ports that are handed to an engine.
 
+use crate::foreign::{Note, PodName};
 use crate::group::{Group, ReplicaKey};
 use crate::observation::{Cursor, Observation};
-use base::{Code, Digest, Epoch, Seq, Span, Time};
+use base::{Code, Digest, Epoch, Seq, Span, Time, Uid};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use tokio::sync::mpsc;
@@ -25,7 +26,8 @@ pub trait Engine: Send + Sync {
     ) -> BoxFuture<'a, Result<(), EngineError>>;
 
     /// Stops a replica: SIGTERM to its processes, after `grace` SIGKILL. Once it has ended it is observed as
-    /// `Ended`; a second `remove` of an ended replica forgets it (`replicas_gone`). Unknown keys are no error.
+    /// `Ended`; a second `remove` of an ended replica forgets it (`replicas_gone`). An unknown key is observed as gone
+    /// too: a server that died between its decision and `ensure` leaves seats that no engine has heard of.
     fn remove<'a>(
         &'a self,
         epoch: Epoch,
@@ -41,8 +43,52 @@ pub trait Engine: Send + Sync {
         wait: Span,
     ) -> BoxFuture<'_, Result<Observation, EngineError>>;
 
+    /// Owners (Jobs) of which checkpoints are kept here; an engine that keeps none has none.
+    fn checkpoints(&self) -> BoxFuture<'_, Result<Vec<Uid>, EngineError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// Removes the checkpoints of an owner that is no more. Unknown owners are no error.
+    fn drop_checkpoints(
+        &self,
+        _epoch: Epoch,
+        _owner: Uid,
+    ) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// The host name by which other members reach this one once it runs on `node`.
     fn peer_host(&self, key: &ReplicaKey, node: &str) -> String;
+
+    /// Gives a pod of others its node. `false` where it is not there or not without a node any more.
+    fn bind<'a>(
+        &'a self,
+        _epoch: Epoch,
+        pod: &'a PodName,
+        _node: &'a str,
+    ) -> BoxFuture<'a, Result<bool, EngineError>> {
+        Box::pin(async move { Err(no_foreign(pod)) })
+    }
+
+    /// Asks a pod of others to end, as far as its disruption budget allows now. Gone pods are no error.
+    fn evict<'a>(
+        &'a self,
+        _epoch: Epoch,
+        pod: &'a PodName,
+        _grace: Span,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(async move { Err(no_foreign(pod)) })
+    }
+
+    /// Tells the people of a pod of others something about it.
+    fn tell<'a>(
+        &'a self,
+        _epoch: Epoch,
+        pod: &'a PodName,
+        _note: &'a Note,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(async move { Err(no_foreign(pod)) })
+    }
 
     /// Runs another program inside a running replica.
     fn exec<'a>(
@@ -51,6 +97,13 @@ pub trait Engine: Send + Sync {
         command: &'a [String],
         terminal: Option<(u16, u16)>,
     ) -> BoxFuture<'a, Result<Exec, EngineError>>;
+}
+
+fn no_foreign(pod: &PodName) -> EngineError {
+    EngineError::Unsupported {
+        field: "pod".to_owned(),
+        why: format!("this engine has no pods of others, such as `{pod}`"),
+    }
 }
 
 /// Why a replica is stopped: recorded with its end, shown to people.

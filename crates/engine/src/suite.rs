@@ -3,6 +3,10 @@
 //! A [`Bench`] wraps one fresh engine and says how the programs of the suite are written there. Each
 //! case waits for conditions, never for time, and panics with what it saw when [`PATIENCE`] is over.
 
+mod stand_ins;
+
+pub use stand_ins::{Files, Memory};
+
 use crate::group::{
     EnvValue, EnvVar, Group, Isolation, Life, PortSpec, Probe, ProbeAction, Probes, ReplicaKey,
     Runtime, Slot, Template,
@@ -60,6 +64,7 @@ pub async fn all<B: Bench>(make: impl AsyncFn() -> B) {
     a_repeated_ensure_changes_nothing(&make().await).await;
     a_lower_epoch_has_no_effect(&make().await).await;
     a_replica_is_stopped_then_forgotten(&make().await).await;
+    a_replica_that_never_was_is_gone_when_it_is_removed(&make().await).await;
     a_stubborn_program_is_killed_after_its_grace(&make().await).await;
     output_is_complete_and_dense(&make().await).await;
     variables_and_secrets_arrive(&make().await).await;
@@ -155,7 +160,7 @@ pub async fn a_lower_epoch_has_no_effect(bench: &impl Bench) {
         .expect("the leader acts");
 }
 
-/// Running, stopped, forgotten; and unknown keys are no error.
+/// Running, stopped, forgotten; and again is no error.
 pub async fn a_replica_is_stopped_then_forgotten(bench: &impl Bench) {
     let stage = Stage::new(bench).await;
     let key = stage.start(Life::Batch, &Program::Sleep).await;
@@ -169,6 +174,20 @@ pub async fn a_replica_is_stopped_then_forgotten(bench: &impl Bench) {
     stage.gone(&key, cursor).await;
     assert!(stage.observe(None).await.replicas.is_empty());
     stage.remove(&key, Span::ZERO).await;
+}
+
+/// Who asked for it died before the engine heard of it: whoever takes over stops it, and must hear that it is gone.
+pub async fn a_replica_that_never_was_is_gone_when_it_is_removed(bench: &impl Bench) {
+    let stage = Stage::new(bench).await;
+    let group = stage.group(Life::Batch, &Program::Sleep);
+    let key = group.key(&group.slots[0]);
+    for _ in 0..2 {
+        let cursor = stage.observe(None).await.cursor;
+        stage.remove(&key, Span::from_secs(30)).await;
+        stage.gone(&key, cursor).await;
+    }
+    stage.ensure(&group).await;
+    stage.phase(&key, |phase| *phase == Phase::Running).await;
 }
 
 /// SIGTERM is not enough for everybody.

@@ -22,14 +22,14 @@ const RETRY: [Duration; 4] = [
 ];
 /// The largest snapshot.
 const SNAPSHOT_MAX: usize = 64 << 20;
-/// The server sends a comment every 10 s; a stream that is silent for longer is dead.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// The server sends a comment every 2 s; a stream that is silent for longer is dead, and another server is asked.
+const SILENCE_MAX: Duration = Duration::from_secs(8);
 
 /// Where the table comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Source {
-    /// `http://127.0.0.1:7070/v1/gateway/feed`.
-    pub url: String,
+    /// The servers that run now, as `127.0.0.1:7070`; each has the whole table.
+    pub servers: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// The token to send.
     pub token: String,
     /// Where the last snapshot is kept.
@@ -49,13 +49,17 @@ pub async fn follow(
     table: watch::Sender<Option<Arc<Table>>>,
     stop: CancellationToken,
 ) {
-    let mut failures = 0;
+    let (mut failures, mut turn) = (0, 0_usize);
     while !stop.is_cancelled() {
+        let servers = (source.servers)();
+        let server = servers.get(turn % servers.len().max(1)).cloned();
+        turn = turn.wrapping_add(1);
+        let server = server.unwrap_or_default();
         let ended = tokio::select! {
-            ended = read(&source, &table, &mut failures) => ended,
+            ended = read(&server, &source, &table, &mut failures) => ended,
             () = stop.cancelled() => break,
         };
-        tracing::info!(reason = %ended, "the feed ended; the table stays as it is");
+        tracing::info!(server, reason = %ended, "the feed ended; the table stays as it is");
         let delay = RETRY[failures.min(RETRY.len() - 1)];
         failures += 1;
         tokio::select! {
@@ -66,12 +70,13 @@ pub async fn follow(
 }
 
 async fn read(
+    server: &str,
     source: &Source,
     table: &watch::Sender<Option<Arc<Table>>>,
     failures: &mut usize,
 ) -> String {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let request = Request::get(&source.url)
+    let request = Request::get(format!("http://{server}/v1/gateway/feed"))
         .header(header::AUTHORIZATION, format!("Bearer {}", source.token))
         .header(header::ACCEPT, "text/event-stream")
         .body(Empty::new());

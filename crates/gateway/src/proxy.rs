@@ -2,6 +2,7 @@
 //! connected to, and drains at the end.
 
 use crate::feed::{self, Source};
+use crate::step_back;
 use crate::table::Table;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
@@ -18,9 +19,10 @@ use hyper_util::server::graceful::GracefulShutdown;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -100,7 +102,7 @@ impl http_body::Body for Once {
 }
 
 /// How to run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
@@ -131,6 +133,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), GatewayE
         .map_err(|error| GatewayError::Listen(config.listen, error))?;
     let (sender, table) = watch::channel(feed::kept(&config.source.file).map(Arc::new));
     let mut tasks = JoinSet::new();
+    let judged = step_back::watch(config.source.clone(), table.clone(), stop.clone());
+    tasks.spawn(judged);
     tasks.spawn(feed::follow(config.source, sender, stop.clone()));
     let mut connector = HttpConnector::new();
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -201,7 +205,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), GatewayE
     Ok(())
 }
 
-async fn handle(shared: &Shared, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+async fn handle(
+    shared: &Shared,
+    mut request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<Body> {
     let path = request.uri().path();
     let table = shared.table.borrow().clone();
     if path == "/-/ready" {
@@ -222,6 +230,11 @@ async fn handle(shared: &Shared, request: Request<Incoming>, peer: SocketAddr) -
             "the gateway has no routes yet; try again in a moment",
         );
     };
+    // Names of all Apps are in it: for programs of this machine that did not come through another proxy.
+    let is_near = peer.ip().is_loopback() && !request.headers().contains_key("x-forwarded-for");
+    if path == "/-/metrics" && is_near {
+        return Response::new(full(table.metrics()));
+    }
     let host = request
         .uri()
         .host()
@@ -241,7 +254,7 @@ async fn handle(shared: &Shared, request: Request<Incoming>, peer: SocketAddr) -
     };
     if !route.accepts(token(request.headers()).as_deref()) {
         let detail = format!(
-            "App `{}` needs a token: send `Authorization: Bearer <token>`; `moonshot token create --route {}` makes one",
+            "App `{}` needs a token: send `Authorization: Bearer <token>`; `moonshot token route {}` makes one",
             route.spec.app, route.spec.app
         );
         return problem(StatusCode::UNAUTHORIZED, "unauthenticated", &detail);
@@ -270,8 +283,16 @@ async fn handle(shared: &Shared, request: Request<Incoming>, peer: SocketAddr) -
         &shared.http1
     };
     let is_h2c = route.spec.protocol == "h2c";
-    let work = forward(client, request, &endpoints, &inner, peer, &host, is_h2c);
-    match tokio::time::timeout(timeout, work).await {
+    if route.needs_token() {
+        request.headers_mut().remove(header::AUTHORIZATION);
+        request.headers_mut().remove("x-moonshot-token");
+    }
+    let began = Instant::now();
+    let at = AtomicUsize::new(0);
+    let work = forward(
+        client, request, &endpoints, &at, &inner, peer, &host, is_h2c,
+    );
+    let response = match tokio::time::timeout(timeout, work).await {
         Ok(Ok(response)) => response,
         Ok(Err(detail)) => problem(StatusCode::BAD_GATEWAY, "unavailable", &detail),
         Err(_) => {
@@ -282,15 +303,26 @@ async fn handle(shared: &Shared, request: Request<Incoming>, peer: SocketAddr) -
             );
             problem(StatusCode::GATEWAY_TIMEOUT, "timeout", &detail)
         }
+    };
+    // Whoever was asked last made the answer that the caller sees.
+    if let Some(counts) = route.counts_of(endpoints[at.load(Ordering::Relaxed)]) {
+        counts.record(response.status().is_server_error(), began.elapsed());
     }
+    response
 }
 
-/// Sends the request to the first endpoint that can be connected to. Only a failure to connect is tried elsewhere:
-/// then nothing of the request was sent.
+/// Sends the request to the first endpoint that can be connected to. A failure to connect is tried elsewhere: then
+/// nothing of the request was sent. A connection that was kept may have died with its replica unnoticed: a request that
+/// changes nothing (RFC 9110 §9.2.1) is sent once more, any other is not.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "all of one request, from its one caller"
+)]
 async fn forward(
     client: &Upstream,
     mut request: Request<Incoming>,
     endpoints: &[&str],
+    at: &AtomicUsize,
     path: &str,
     peer: SocketAddr,
     host: &str,
@@ -306,8 +338,6 @@ async fn forward(
             .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         parts.headers.insert(header::UPGRADE, protocol.clone());
     }
-    parts.headers.remove(header::AUTHORIZATION);
-    parts.headers.remove("x-moonshot-token");
     forwarded(&mut parts.headers, peer, host);
     parts.version = if is_h2c {
         Version::HTTP_2
@@ -315,8 +345,11 @@ async fn forward(
         Version::HTTP_11
     };
     let body = Once::new(body);
+    let is_safe = parts.method.is_safe();
+    let mut sent_again = false;
     let mut last = String::new();
-    for endpoint in endpoints {
+    for (n, endpoint) in endpoints.iter().enumerate() {
+        at.store(n, Ordering::Relaxed);
         let uri = Uri::builder()
             .scheme("http")
             .authority(*endpoint)
@@ -328,9 +361,11 @@ async fn forward(
             Ok(response) => return Ok(answer(response, client_upgrade)),
             Err(error) => {
                 last = describe(endpoint, &error);
-                if !error.is_connect() || body.has_begun() {
+                let may_again = error.is_connect() || (is_safe && !sent_again);
+                if !may_again || body.has_begun() {
                     return Err(last);
                 }
+                sent_again |= !error.is_connect();
             }
         }
     }

@@ -1,9 +1,11 @@
 //! Where a request goes: the most specific host, then the longest path prefix, then a Revision by its share, then
 //! the next endpoint.
 
+use crate::counts::{Counts, Reading};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One state of the table, as the server sends it.
@@ -40,6 +42,35 @@ pub struct RouteSpec {
     pub timeout_ms: u64,
     /// Revisions with ready endpoints.
     pub targets: Vec<TargetSpec>,
+    /// When the newer of two Revisions that share requests is given up.
+    pub step_back: Option<StepBackSpec>,
+}
+
+/// How much worse the newer of two Revisions may be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StepBackSpec {
+    /// Errors in a hundred answers more than the older one's; 0: any.
+    pub errors: f64,
+    /// Times of the older one's time to answer; 0: any.
+    pub latency: f64,
+}
+
+/// A newer Revision that shares requests with an older one, and what was counted of both.
+#[derive(Debug)]
+pub struct Canary<'a> {
+    /// Their App's.
+    pub route: &'a Route,
+    /// How much worse it may be.
+    pub rule: &'a StepBackSpec,
+    /// The older Revision.
+    pub before: u32,
+    /// The newer one.
+    pub revision: u32,
+    /// Counted of the older one.
+    pub old: Reading,
+    /// Counted of the newer one.
+    pub new: Reading,
 }
 
 /// One Revision.
@@ -80,6 +111,10 @@ pub struct Route {
     /// Addresses in turn: each Revision as often as its share says, its endpoints one after the other.
     turns: Vec<String>,
     next: AtomicUsize,
+    /// By Revision.
+    counts: HashMap<u32, Arc<Counts>>,
+    /// The same by address: looked up for every answer.
+    counts_of: HashMap<String, Arc<Counts>>,
 }
 
 /// Turns of one round, at most.
@@ -88,25 +123,33 @@ const TURNS_MAX: u32 = 1_000;
 impl Table {
     /// From a snapshot. Counters of routes that were there before go on.
     pub fn new(snapshot: Snapshot, before: Option<&Table>) -> Table {
-        let counters: HashMap<(&str, &str), usize> = before
+        let old: HashMap<(&str, &str), &Route> = before
             .iter()
             .flat_map(|table| &table.routes)
             .map(|route| {
-                (
-                    (route.spec.project.as_str(), route.spec.app.as_str()),
-                    route.next.load(Ordering::Relaxed),
-                )
+                let spec = &route.spec;
+                ((spec.project.as_str(), spec.app.as_str()), route)
             })
             .collect();
         let mut routes: Vec<Route> = snapshot
             .routes
             .into_iter()
             .map(|spec| {
-                let next = counters
-                    .get(&(spec.project.as_str(), spec.app.as_str()))
-                    .copied()
-                    .unwrap_or(0);
+                let old = old.get(&(spec.project.as_str(), spec.app.as_str()));
+                let next = old.map_or(0, |route| route.next.load(Ordering::Relaxed));
+                let counts = spec.targets.iter().map(|target| {
+                    let kept = old.and_then(|route| route.counts.get(&target.revision));
+                    (target.revision, kept.cloned().unwrap_or_default())
+                });
+                let counts: HashMap<u32, Arc<Counts>> = counts.collect();
+                let counts_of = spec.targets.iter().flat_map(|target| {
+                    let own = &counts[&target.revision];
+                    let addresses = target.endpoints.iter();
+                    addresses.map(|endpoint| (endpoint.address.clone(), Arc::clone(own)))
+                });
                 Route {
+                    counts_of: counts_of.collect(),
+                    counts,
                     turns: turns(&spec.targets),
                     next: AtomicUsize::new(next),
                     spec,
@@ -134,6 +177,29 @@ impl Table {
         self.routes
             .iter()
             .find(|route| route.has_host(host) && route.has_path(path))
+    }
+
+    /// Every canary that is judged.
+    pub fn canaries(&self) -> impl Iterator<Item = Canary<'_>> {
+        self.routes.iter().filter_map(Route::canary)
+    }
+
+    /// The counters of all Revisions, as Prometheus reads them.
+    pub fn metrics(&self) -> String {
+        let mut text = String::from(
+            "# TYPE moonshot_gateway_answer_seconds histogram\n# TYPE moonshot_gateway_errors_total counter\n",
+        );
+        for route in &self.routes {
+            for (revision, counts) in &route.counts {
+                // Names of projects and Apps need no escapes.
+                let labels = format!(
+                    "project=\"{}\",app=\"{}\",revision=\"{revision}\"",
+                    route.spec.project, route.spec.app
+                );
+                counts.write(&mut text, &labels);
+            }
+        }
+        text
     }
 
     /// How many routes there are.
@@ -199,9 +265,42 @@ impl Route {
         order
     }
 
+    /// What the server sent.
+    pub fn spec(&self) -> &RouteSpec {
+        &self.spec
+    }
+
+    fn canary(&self) -> Option<Canary<'_>> {
+        let rule = self.spec.step_back.as_ref()?;
+        let asked = self.spec.targets.iter().filter(|target| target.percent > 0);
+        let mut asked: Vec<u32> = asked.map(|target| target.revision).collect();
+        asked.sort_unstable();
+        let [before, revision] = asked[..] else {
+            return None;
+        };
+        Some(Canary {
+            route: self,
+            rule,
+            before,
+            revision,
+            old: self.counts.get(&before)?.read(),
+            new: self.counts.get(&revision)?.read(),
+        })
+    }
+
+    /// The counters of the Revision that an endpoint is of.
+    pub fn counts_of(&self, address: &str) -> Option<&Counts> {
+        self.counts_of.get(address).map(Arc::as_ref)
+    }
+
+    /// Whether a caller needs a token. Then it is the gateway's, and the program does not see it.
+    pub fn needs_token(&self) -> bool {
+        self.spec.auth != "none"
+    }
+
     /// Whether a token may call. Hashes are compared whole, whatever matches first.
     pub fn accepts(&self, token: Option<&str>) -> bool {
-        if self.spec.auth == "none" {
+        if !self.needs_token() {
             return true;
         }
         let Some(token) = token else { return false };
@@ -338,6 +437,53 @@ mod tests {
         assert_eq!((counts["a"], counts["b"]), (450, 450));
         let all = route.endpoints();
         assert_eq!(all.len(), 3, "the others are there to be tried");
+    }
+
+    #[test]
+    fn counters_outlive_a_new_table_and_go_with_their_revision() {
+        let mut spec = route(None, "/", &[(90, &["a"]), (10, &["c"])]);
+        spec.targets[1].revision = 2;
+        let first = table(vec![spec.clone()]);
+        let counts = first.find("h", "/").unwrap().counts_of("c").unwrap();
+        counts.record(true, std::time::Duration::from_millis(1));
+        let snapshot = |spec: &RouteSpec| Snapshot {
+            version: 1,
+            routes: vec![spec.clone()],
+        };
+        let second = Table::new(snapshot(&spec), Some(&first));
+        let errors = |revision, n| {
+            format!(
+                "moonshot_gateway_errors_total{{project=\"\",app=\"/\",revision=\"{revision}\"}} {n}\n"
+            )
+        };
+        assert!(
+            second.metrics().contains(&errors(2, 1)),
+            "{}",
+            second.metrics()
+        );
+        assert!(second.metrics().contains(&errors(1, 0)));
+        spec.targets.pop();
+        let third = Table::new(snapshot(&spec), Some(&second));
+        assert!(!third.metrics().contains("revision=\"2\""));
+    }
+
+    #[test]
+    fn the_newer_of_two_revisions_that_share_is_judged() {
+        let mut spec = route(None, "/", &[(80, &["a"]), (20, &["c"])]);
+        spec.targets[0].revision = 4;
+        spec.targets[1].revision = 3;
+        let canaries = |spec: &RouteSpec| {
+            let table = table(vec![spec.clone()]);
+            let found = table
+                .canaries()
+                .map(|canary| (canary.before, canary.revision));
+            found.collect::<Vec<_>>()
+        };
+        assert_eq!(canaries(&spec), Vec::new(), "nobody asked for it");
+        spec.step_back = Some(StepBackSpec::default());
+        assert_eq!(canaries(&spec), [(3, 4)]);
+        spec.targets[0].percent = 0;
+        assert_eq!(canaries(&spec), Vec::new(), "it gets nothing any more");
     }
 
     #[test]

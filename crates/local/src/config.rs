@@ -20,6 +20,10 @@ pub struct Config {
     pub root: PathBuf,
     /// The shim's executable.
     pub shim: PathBuf,
+    /// This platform's executable, for replicas that run it (the model server).
+    pub platform: PathBuf,
+    /// Variables for those.
+    pub platform_env: Vec<(String, String)>,
     /// Into how many logical nodes the machine is split, at least 1.
     pub nodes: u32,
     /// What is left to the machine itself.
@@ -30,6 +34,8 @@ pub struct Config {
     pub address: String,
     /// `PATH` of programs, after their environment's own.
     pub path: String,
+    /// The API's URL, for programs.
+    pub server: String,
     /// The most output of one replica that waits on disk.
     pub spool_max: Bytes,
     /// How services are restarted.

@@ -1,77 +1,14 @@
-//! The variables that a program gets, and `$(NAME)` in its command. Pure.
+//! What this engine says to programs beside [`shim::variables`], and which secrets would show in a command. Pure.
 //!
 //! Later wins: the machine's basics, what the platform says, the template's, the slot's, then what
-//! a program must not change. `$(NAME)` stands for a variable that was given before, as Kubernetes
-//! does it; `$$(NAME)` stays `$(NAME)`, an unknown one stays as written.
+//! a program must not change.
 
 use engine::{DeviceGrant, EnvValue, EnvVar};
-use std::collections::{BTreeMap, BTreeSet};
+use shim::variables::{Variables, expand};
+use std::collections::BTreeSet;
 
 /// Says which replica a process belongs to, in its environment: so leftovers are found.
 pub(crate) const MARKER: &str = "MOONSHOT_REPLICA";
-
-/// The variables in order of first mention; the last value counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Variables {
-    order: Vec<String>,
-    values: BTreeMap<String, String>,
-}
-
-impl Variables {
-    pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
-        if self.values.insert(name.to_owned(), value.into()).is_none() {
-            self.order.push(name.to_owned());
-        }
-    }
-
-    /// Sets a value in which `$(NAME)` stands for earlier ones.
-    pub(crate) fn set_expanded(&mut self, name: &str, value: &str) {
-        let value = self.expand(value);
-        self.set(name, value);
-    }
-
-    pub(crate) fn expand(&self, text: &str) -> String {
-        expand(text, |name| self.values.get(name).cloned())
-    }
-
-    pub(crate) fn into_pairs(mut self) -> Vec<(String, String)> {
-        let take = |name: String| {
-            let value = self.values.remove(&name).unwrap_or_default();
-            (name, value)
-        };
-        self.order.into_iter().map(take).collect()
-    }
-}
-
-/// Replaces `$(NAME)` (<https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/>).
-fn expand(text: &str, mut value: impl FnMut(&str) -> Option<String>) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        if let Some(after) = rest.strip_prefix("$$") {
-            out.push('$');
-            rest = after;
-            continue;
-        }
-        let name = rest
-            .strip_prefix("$(")
-            .and_then(|inner| inner.split_once(')'));
-        match name.and_then(|(name, after)| Some((value(name)?, after))) {
-            Some((value, after)) => {
-                out.push_str(&value);
-                rest = after;
-            }
-            None => {
-                out.push('$');
-                rest = &rest[1..];
-            }
-        }
-    }
-    out.push_str(rest);
-    out
-}
 
 /// The first variable in `command` whose value holds a secret: arguments are visible to everybody.
 pub(crate) fn secret_in_command(command: &[String], env: &[EnvVar]) -> Option<String> {
@@ -100,26 +37,6 @@ fn mentioned(text: &str) -> Vec<String> {
     names
 }
 
-/// `PORT` (the first declared) and `PORT_<NAME>`, in upper case with `_` and as written.
-pub(crate) fn ports(
-    variables: &mut Variables,
-    declared: &[engine::PortSpec],
-    given: &BTreeMap<String, u16>,
-) {
-    let first = declared
-        .iter()
-        .find_map(|port| given.get(&port.name))
-        .or(given.values().next());
-    if let Some(number) = first {
-        variables.set("PORT", number.to_string());
-    }
-    for (name, number) in given {
-        let upper = name.to_ascii_uppercase().replace('-', "_");
-        variables.set(&format!("PORT_{upper}"), number.to_string());
-        variables.set(&format!("PORT_{name}"), number.to_string());
-    }
-}
-
 /// What the frameworks' libraries look at. Empty hides every GPU.
 pub(crate) fn devices(variables: &mut Variables, devices: &[DeviceGrant]) {
     let gpus: Vec<&str> = devices
@@ -143,19 +60,6 @@ pub(crate) fn devices(variables: &mut Variables, devices: &[DeviceGrant]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_in_text_are_replaced_as_kubernetes_does() {
-        let mut variables = Variables::default();
-        variables.set("PORT", "20000");
-        let check = |text: &str, expect: &str| assert_eq!(variables.expand(text), expect, "{text}");
-        check("--port=$(PORT)", "--port=20000");
-        check("$(PORT)$(PORT)", "2000020000");
-        check("$$(PORT)", "$(PORT)");
-        check("$(UNKNOWN) $PORT $", "$(UNKNOWN) $PORT $");
-        check("$(PORT", "$(PORT");
-        check("$$$$", "$$");
-    }
 
     fn secret(name: &str) -> EnvVar {
         let value = EnvValue::Secret {
@@ -190,21 +94,5 @@ mod tests {
         check("--url=$(URL)", Some("URL"));
         check("$(HOST)", None);
         check("$$(PW)", None);
-    }
-
-    #[test]
-    fn the_first_declared_port_is_the_port() {
-        let declared = ["http", "grpc-in"].map(|name| engine::PortSpec {
-            name: name.to_owned(),
-            number: 1,
-            protocol: "tcp".to_owned(),
-        });
-        let given = BTreeMap::from([("grpc-in".to_owned(), 20_001), ("http".to_owned(), 20_002)]);
-        let mut variables = Variables::default();
-        ports(&mut variables, &declared, &given);
-        assert_eq!(
-            variables.expand("$(PORT) $(PORT_HTTP) $(PORT_GRPC_IN) $(PORT_http)"),
-            "20002 20002 20001 20002"
-        );
     }
 }

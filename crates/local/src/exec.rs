@@ -9,6 +9,7 @@ use crate::environment::MARKER;
 use crate::layout::{ReplicaDir, dir_name};
 use crate::record::Replica;
 use engine::{Exec, ExecInput, ExecOutput, Stream};
+use rustix::process::{Pid, Signal, kill_process_group};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use shim::record::{self, Running, name};
@@ -187,11 +188,37 @@ fn resize(terminal: &OwnedFd, (columns, rows): (u16, u16)) -> io::Result<()> {
     Ok(tcsetwinsize(terminal, size)?)
 }
 
+/// The group of a program that runs: whoever asked for it has gone when this is dropped, and so does all that it
+/// started and did not put aside.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Group {
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+        Group(pid.and_then(Pid::from_raw))
+    }
+
+    /// The program ended by itself: what it left behind was meant to stay.
+    fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            // It may have ended just now.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+}
+
 async fn carry_pipes(
     mut child: Child,
     mut input: mpsc::Receiver<ExecInput>,
     output: mpsc::Sender<ExecOutput>,
 ) {
+    let group = Group::of(&child);
     let (mut stdin, stdout, stderr) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let feed = async {
@@ -214,11 +241,13 @@ async fn carry_pipes(
         child.wait().await
     };
     let status = tokio::select! {
+        biased;
+        // The caller went away; an end of input that comes of it is not for the program to see.
+        () = output.closed() => return,
         status = listen => status,
         () = feed => return,
-        // The caller went away.
-        () = output.closed() => return,
     };
+    group.ended();
     tell_exit(status, &output).await;
 }
 
@@ -246,6 +275,7 @@ async fn carry_terminal(
     mut input: mpsc::Receiver<ExecInput>,
     output: mpsc::Sender<ExecOutput>,
 ) {
+    let group = Group::of(&child);
     let feed = async {
         while let Some(piece) = input.recv().await {
             let fed = match piece {
@@ -277,6 +307,7 @@ async fn carry_terminal(
         () = feed => return,
         () = output.closed() => return,
     };
+    group.ended();
     tell_exit(status, &output).await;
 }
 

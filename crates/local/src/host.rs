@@ -64,6 +64,8 @@ pub(crate) fn nodes(
                 gpu_milli: own.len() as u64 * 1_000,
                 extended: BTreeMap::new(),
             },
+            slots_max: 0,
+            taints: Vec::new(),
             labels: labels(&own),
             devices: own,
             warnings: warnings.clone(),

@@ -99,11 +99,11 @@ pub(crate) async fn launch(
     Ok(Shim::Child(child))
 }
 
-/// What a shim said that never claimed its run.
-pub(crate) fn complaint(dir: &ReplicaDir, run: u32) -> String {
+/// What a shim said that never claimed its run; `None` where it was killed before it could say anything.
+pub(crate) fn complaint(dir: &ReplicaDir, run: u32) -> Option<String> {
     let log = fs::read_to_string(dir.run(run).join("log")).unwrap_or_default();
-    let said = log.trim().lines().last().unwrap_or("it said nothing");
-    format!("the shim could not run: {said}")
+    let said = log.trim().lines().last()?;
+    Some(format!("the shim could not run: {said}"))
 }
 
 /// Asks the shim of a run to stop its program.

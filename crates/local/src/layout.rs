@@ -1,8 +1,9 @@
 //! What lies where under the engine's root.
 //!
 //! ```text
-//! epoch                             the highest epoch; locked while an engine runs
-//! incarnation                       counts engines, so that old cursors are known as old
+//! epoch                             the highest epoch
+//! lock                              shared by effects, alone for whoever takes the root
+//! owner                             who took it last: a counter, pid, start time of the process
 //! cgroup                            where the control groups are: `/proc/self/cgroup` of who made them
 //! poke                              FIFO: shims wake the engine with their replica's directory name
 //! checkpoints/<owner>/<claim>/      survive attempts
@@ -11,6 +12,7 @@
 //!   stop                            that it shall end, and why
 //!   ended                           how it ended, once its outputs are kept
 //!   root/                           $MOONSHOT_ROOT
+//!   root.new-<n>/                   it, while the n-th engine makes it
 //!   prepared                        root/ is complete
 //!   spool/                          output on its way
 //!   runs/<n>/                       the shim's files of run n (restarts in place count up)
@@ -21,6 +23,9 @@ use std::path::{Path, PathBuf};
 
 /// The beginning of the name of a directory that is being removed.
 pub(crate) const GONE_PREFIX: &str = ".gone-";
+
+/// The beginning of the name of a root that is being made.
+pub(crate) const DRAFT_PREFIX: &str = "root.new-";
 
 /// The engine's directories.
 #[derive(Clone, Debug)]
@@ -38,8 +43,11 @@ impl Layout {
     pub(crate) fn epoch(&self) -> PathBuf {
         self.root.join("epoch")
     }
-    pub(crate) fn incarnation(&self) -> PathBuf {
-        self.root.join("incarnation")
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+    pub(crate) fn owner(&self) -> PathBuf {
+        self.root.join("owner")
     }
     pub(crate) fn cgroup(&self) -> PathBuf {
         self.root.join("cgroup")
@@ -51,7 +59,10 @@ impl Layout {
         self.root.join("replicas")
     }
     pub(crate) fn checkpoints(&self, key: &ReplicaKey) -> PathBuf {
-        self.root.join("checkpoints").join(key.owner.to_string())
+        self.all_checkpoints().join(key.owner.to_string())
+    }
+    pub(crate) fn all_checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
     }
     pub(crate) fn replica(&self, key: &ReplicaKey) -> ReplicaDir {
         ReplicaDir {
@@ -98,6 +109,10 @@ impl ReplicaDir {
     }
     pub(crate) fn root(&self) -> PathBuf {
         self.path.join("root")
+    }
+    /// Where an engine makes [`ReplicaDir::root`].
+    pub(crate) fn draft(&self, incarnation: u64) -> PathBuf {
+        self.path.join(format!("{DRAFT_PREFIX}{incarnation}"))
     }
     pub(crate) fn prepared(&self) -> PathBuf {
         self.path.join("prepared")

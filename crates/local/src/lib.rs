@@ -9,7 +9,7 @@
 //! keep output or files (`logs`, `store` behind [`engine::Content`]), or run images: isolation here is
 //! that of processes and cgroups.
 //!
-//! Read [`config`], `layout` (what lies where), `table` (what is reported), then `replica` (one
+//! Read [`config`], `layout` (what lies where), `gate` (who may act), `table` (what is reported), then `replica` (one
 //! replica's life). The rest are its parts: `environment` and `prepare` before a start,
 //! `launch`, `probe`, `pump` while it runs, `outputs` and `sweep` at its end; `port` is the trait; `offline` is what can be done without an engine.
 
@@ -17,12 +17,13 @@ pub mod config;
 pub mod gpu;
 pub mod limits;
 
+mod checkpoints;
 mod ctx;
 mod end;
 mod environment;
-mod epoch;
 mod exec;
 mod fd;
+mod gate;
 mod host;
 mod launch;
 mod layout;
@@ -36,7 +37,6 @@ mod record;
 mod replica;
 mod sweep;
 mod table;
-mod unpack;
 
 pub use config::{Backoff, Config};
 pub use offline::stop_programs;

@@ -2,7 +2,7 @@
 
 use crate::ctx::Ctx;
 use crate::layout::ReplicaDir;
-use crate::prepare::outputs_dir;
+use crate::prepare::{Refusal, outputs_dir};
 use crate::record::Replica;
 use base::Bytes;
 use engine::Output;
@@ -68,7 +68,9 @@ async fn keep_one(ctx: &Ctx, replica: &Replica, name: &str, path: &Path) -> Resu
                 });
             }
             Err(error) if tries == TRIES => {
-                return Err(format!("output `{name}` could not be kept: {error}"));
+                // With its causes: a project's quota, a full disk, a link that leads elsewhere.
+                let what = format!("output `{name}` could not be kept");
+                return Err(Refusal::new(what, &error).message);
             }
             Err(_) => {
                 tries += 1;

@@ -1,10 +1,11 @@
 //! [`Local`]: opens the root, re-adopts what runs, answers the port.
 
+use crate::checkpoints;
 use crate::config::Config;
 use crate::ctx::Ctx;
 use crate::environment::secret_in_command;
-use crate::epoch::EpochFile;
 use crate::exec;
+use crate::gate::{Gate, Pass, TakeError};
 use crate::host;
 use crate::layout::{GONE_PREFIX, Layout, ReplicaDir};
 use crate::limits;
@@ -13,7 +14,7 @@ use crate::record::{Replica, Stop};
 use crate::replica::{Actor, first_report, forget, remove_tree};
 use crate::sweep;
 use crate::table::{Asked, Handle, Table};
-use base::{Epoch, Span};
+use base::{Epoch, Span, Uid};
 use engine::{
     BoxFuture, Cursor, Engine, EngineError, Exec, Group, Isolation, MountSource, Observation,
     Phase, ReplicaKey, Runtime, Slot, StopReason,
@@ -23,6 +24,7 @@ use shim::record::{self, Durability, VERSION};
 use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,17 +32,28 @@ use tokio::task::JoinSet;
 /// The engine on this machine. Dropping it leaves every program running; the next one finds them.
 pub struct Local {
     ctx: Arc<Ctx>,
-    /// One effect at a time: an epoch is admitted and acted on without another in between.
-    effects: tokio::sync::Mutex<EpochFile>,
-    tasks: Mutex<JoinSet<()>>,
+    /// One request at a time: an epoch is admitted and acted on without another in between.
+    requests: tokio::sync::Mutex<()>,
+    tasks: Arc<Mutex<JoinSet<()>>>,
 }
+
+/// How often it is looked whether another engine has taken the root.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the engine cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process holds the root.
+    /// Another process acts on the root and does not let go.
     #[error("`{0}` is used by another moonshot")]
     InUse(String),
+    /// A later term has taken the root.
+    #[error("epoch {ours} was superseded by epoch {highest}")]
+    Superseded {
+        /// The caller's.
+        ours: Epoch,
+        /// The highest seen.
+        highest: Epoch,
+    },
     /// The root cannot be used.
     #[error("`{path}` cannot be used")]
     Root {
@@ -53,40 +66,52 @@ pub enum OpenError {
 }
 
 impl Local {
-    /// Opens the root and takes over everything that runs from there. `limits_warning` is what nodes say
-    /// where there are no limits.
-    pub async fn open(config: Config, limits_warning: Option<String>) -> Result<Local, OpenError> {
+    /// Opens the root and takes over everything that runs from there, also from another engine, which has no effect
+    /// any more. With a term, only where none higher was seen. `limits_warning` is what nodes say where there are no
+    /// limits.
+    pub async fn open(
+        config: Config,
+        limits_warning: Option<String>,
+        term: Option<Epoch>,
+    ) -> Result<Local, OpenError> {
         let path = config.root.display().to_string();
         let layout = Layout::new(config.root.clone());
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::WouldBlock => OpenError::InUse(path.clone()),
-            _ => OpenError::Root {
-                path: path.clone(),
-                source,
-            },
+        let failed = |source: io::Error| OpenError::Root {
+            path: path.clone(),
+            source,
         };
         make_dir(layout.root(), 0o711).map_err(failed)?;
-        let epoch = EpochFile::open(&layout.epoch()).map_err(failed)?;
         make_dir(&layout.replicas(), 0o711).map_err(failed)?;
-        let incarnation = next_incarnation(&layout).map_err(failed)?;
+        let place = layout.clone();
+        let taken = tokio::task::spawn_blocking(move || Gate::take(&place, term)).await;
+        let gate = match taken.unwrap_or_else(|error| Err(io::Error::other(error).into())) {
+            Ok(gate) => gate,
+            Err(TakeError::Held) => return Err(OpenError::InUse(path)),
+            Err(TakeError::Superseded { ours, highest }) => {
+                return Err(OpenError::Superseded { ours, highest });
+            }
+            Err(TakeError::Io(source)) => return Err(failed(source)),
+        };
         let pokes = open_pokes(&layout).map_err(failed)?;
         if let Some(limits) = &config.limits {
             limits.open().map_err(failed)?;
         }
         let nodes = host::nodes(&config, host::machine(), limits_warning.as_deref());
         let ctx = Arc::new(Ctx {
-            table: Table::new(incarnation, nodes),
+            table: Table::new(gate.incarnation(), nodes),
+            gate,
             runtime: tokio::runtime::Handle::current(),
             config,
             layout,
         });
         let local = Local {
             ctx: Arc::clone(&ctx),
-            effects: tokio::sync::Mutex::new(epoch),
-            tasks: Mutex::new(JoinSet::new()),
+            requests: tokio::sync::Mutex::new(()),
+            tasks: Arc::new(Mutex::new(JoinSet::new())),
         };
         local.adopt().await.map_err(failed)?;
-        local.spawn(listen(ctx, pokes));
+        local.spawn(listen(Arc::clone(&ctx), pokes));
+        local.spawn(watch(ctx, Arc::clone(&local.tasks)));
         Ok(local)
     }
 
@@ -94,12 +119,20 @@ impl Local {
     pub async fn shutdown(&self) {
         let mut tasks = std::mem::take(&mut *self.tasks());
         tasks.shutdown().await;
+        if self.ctx.gate.is_lost() {
+            return;
+        }
         // What still holds a group or a secret stays.
         if let Some(limits) = &self.ctx.config.limits {
             limits.close();
         }
         // Missing, or in use, is as good.
         let _ = fs::remove_dir(prepare::secrets_base(&self.ctx));
+    }
+
+    /// Another engine has taken the root: this one has no effect any more.
+    pub fn is_lost(&self) -> bool {
+        self.ctx.gate.is_lost()
     }
 
     /// Stops every replica and waits until each has ended.
@@ -280,9 +313,25 @@ impl Local {
         }
     }
 
+    async fn admit(&self, epoch: Epoch) -> Result<Pass, EngineError> {
+        self.ctx
+            .gate
+            .admit(epoch)
+            .await
+            .map_err(|error| match error {
+                TakeError::Superseded { ours, highest } => {
+                    EngineError::Superseded { ours, highest }
+                }
+                error @ (TakeError::Held | TakeError::Io(_)) => EngineError::Failed {
+                    operation: format!("writing epoch {epoch}"),
+                    source: error.into(),
+                },
+            })
+    }
+
     async fn ensure_slots(&self, epoch: Epoch, group: &Group) -> Result<(), EngineError> {
-        let mut effects = self.effects.lock().await;
-        effects.admit(epoch)?;
+        let _one = self.requests.lock().await;
+        let pass = self.admit(epoch).await?;
         self.check(group)?;
         let (known, new): (Vec<&Slot>, Vec<&Slot>) = group
             .slots
@@ -304,6 +353,7 @@ impl Local {
         // On disk before anything starts: after a power cut the key must be known as used.
         let written =
             tokio::task::spawn_blocking(move || -> io::Result<Vec<(Replica, ReplicaDir)>> {
+                let _pass = pass;
                 for (replica, dir) in &made {
                     make_dir(dir.path(), 0o711)?;
                     record::write(&dir.record(), replica, Durability::Synced)?;
@@ -328,6 +378,7 @@ impl Local {
     fn stop(&self, key: &ReplicaKey, grace: Span, reason: StopReason) -> Result<bool, EngineError> {
         let (Some(handle), Some(report)) = (self.ctx.table.handle(key), self.ctx.table.report(key))
         else {
+            self.ctx.table.absent(key);
             return Ok(false);
         };
         if matches!(report.phase, Phase::Ended(_)) {
@@ -361,8 +412,8 @@ impl Local {
         grace: Span,
         reason: StopReason,
     ) -> Result<(), EngineError> {
-        let mut effects = self.effects.lock().await;
-        effects.admit(epoch)?;
+        let _one = self.requests.lock().await;
+        let _pass = self.admit(epoch).await?;
         self.ctx.table.raise_epoch(key, epoch);
         let has_ended = self.stop(key, grace, reason)?;
         if has_ended && let Some(handle) = self.ctx.table.handle(key) {
@@ -408,7 +459,10 @@ impl Local {
 
 impl Engine for Local {
     fn lead(&self, epoch: Epoch) -> BoxFuture<'_, Result<(), EngineError>> {
-        Box::pin(async move { self.effects.lock().await.admit(epoch) })
+        Box::pin(async move {
+            let _one = self.requests.lock().await;
+            self.admit(epoch).await.map(drop)
+        })
     }
 
     fn ensure<'a>(
@@ -437,6 +491,32 @@ impl Engine for Local {
         Box::pin(async move { Ok(self.ctx.table.observe(cursor, wait).await) })
     }
 
+    fn checkpoints(&self) -> BoxFuture<'_, Result<Vec<Uid>, EngineError>> {
+        let layout = self.ctx.layout.clone();
+        Box::pin(async move {
+            let owners = tokio::task::spawn_blocking(move || checkpoints::owners(&layout)).await;
+            let owners = owners.unwrap_or_else(|error| Err(io::Error::other(error)));
+            owners.map_err(|error| EngineError::Failed {
+                operation: "listing checkpoints".to_owned(),
+                source: error.into(),
+            })
+        })
+    }
+
+    fn drop_checkpoints(&self, epoch: Epoch, owner: Uid) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            let _pass = self.admit(epoch).await?;
+            let layout = self.ctx.layout.clone();
+            let removed =
+                tokio::task::spawn_blocking(move || checkpoints::remove(&layout, owner)).await;
+            let removed = removed.unwrap_or_else(|error| Err(io::Error::other(error)));
+            removed.map_err(|error| EngineError::Failed {
+                operation: format!("removing the checkpoints of {owner}"),
+                source: error.into(),
+            })
+        })
+    }
+
     fn peer_host(&self, _: &ReplicaKey, _: &str) -> String {
         self.ctx.config.address.clone()
     }
@@ -451,19 +531,6 @@ impl Engine for Local {
     }
 }
 
-fn next_incarnation(layout: &Layout) -> io::Result<u64> {
-    let text = match fs::read_to_string(layout.incarnation()) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => "0".to_owned(),
-        Err(error) => return Err(error),
-    };
-    let next = text.trim().parse::<u64>().unwrap_or(0) + 1;
-    let draft = layout.incarnation().with_extension("draft");
-    fs::write(&draft, next.to_string())?;
-    fs::rename(&draft, layout.incarnation())?;
-    Ok(next)
-}
-
 fn open_pokes(layout: &Layout) -> io::Result<pipe::Receiver> {
     match rustix::fs::mkfifoat(rustix::fs::CWD, layout.poke(), Mode::RUSR | Mode::WUSR) {
         Ok(()) | Err(rustix::io::Errno::EXIST) => {}
@@ -473,6 +540,16 @@ fn open_pokes(layout: &Layout) -> io::Result<pipe::Receiver> {
     pipe::OpenOptions::new()
         .read_write(true)
         .open_receiver(layout.poke())
+}
+
+/// Ends every task once the root is another's: that one's tasks do their work now.
+async fn watch(ctx: Arc<Ctx>, tasks: Arc<Mutex<JoinSet<()>>>) {
+    while !ctx.gate.is_lost() {
+        tokio::time::sleep(WATCH_EVERY).await;
+    }
+    tracing::warn!("another server has taken the engine; this one only looks on");
+    let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+    tasks.abort_all();
 }
 
 /// Takes the shims' lines apart. Junk in between is nobody's name.

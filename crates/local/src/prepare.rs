@@ -1,11 +1,11 @@
 //! What a program finds when it starts: its files, its variables, its directory.
 
 use crate::ctx::Ctx;
-use crate::environment::{self, MARKER, Variables};
-use crate::layout::{ReplicaDir, dir_name};
+use crate::environment::{self, MARKER};
+use crate::layout::{DRAFT_PREFIX, ReplicaDir, dir_name};
 use crate::record::Replica;
-use crate::unpack::unpack;
 use engine::{Cause, EngineError, EnvValue, MountSource, Runtime, SecretEntries};
+use shim::variables::{self, Variables};
 use std::fmt::Display;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -14,6 +14,9 @@ use std::path::{Component, Path, PathBuf};
 
 /// Shared memory: what lies there is never on disk.
 pub(crate) const SHARED_MEMORY: &str = "/dev/shm";
+
+/// The most bytes of code or of one input; what is larger is a mistake, or meant to fill the disk.
+const CONTENT_BYTES_MAX: u64 = 1 << 40;
 
 /// Why a program was not started.
 #[derive(Debug)]
@@ -51,9 +54,13 @@ pub(crate) async fn prepare(
     dir: &ReplicaDir,
 ) -> Result<Prepared, Refusal> {
     if !dir.prepared().exists() {
-        mounts(ctx, replica, dir).await?;
-        let marked = fs::write(dir.prepared(), b"");
-        marked.map_err(|error| Refusal::new("its files cannot be prepared", &error))?;
+        let draft = dir.draft(ctx.gate.incarnation());
+        mounts(ctx, replica, dir, &draft).await?;
+        let _pass = ctx.gate.pass().await;
+        let placed = remove_if_there(&dir.root())
+            .and_then(|()| fs::rename(&draft, dir.root()))
+            .and_then(|()| fs::write(dir.prepared(), b""));
+        placed.map_err(|error| Refusal::new("its files cannot be prepared", &error))?;
     }
     let env = variables(ctx, replica, dir).await?;
     let template = replica.template();
@@ -65,12 +72,13 @@ pub(crate) async fn prepare(
         Some(code) => inside(&dir.root(), &code.path)?,
         None => dir.root(),
     };
+    let own = match template.runtime {
+        Runtime::Platform => Some(ctx.config.platform.to_string_lossy().into_owned()),
+        Runtime::Host | Runtime::Bundle(_) | Runtime::Image(_) => None,
+    };
+    let words = template.command.iter().map(|word| env.expand(word));
     Ok(Prepared {
-        command: template
-            .command
-            .iter()
-            .map(|word| env.expand(word))
-            .collect(),
+        command: own.into_iter().chain(words).collect(),
         cwd: template
             .workdir
             .as_ref()
@@ -92,7 +100,11 @@ pub(crate) fn secrets_dir(ctx: &Ctx, replica: &Replica) -> Option<PathBuf> {
 
 /// The directory that `$MOONSHOT_OUTPUTS` names.
 pub(crate) fn outputs_dir(replica: &Replica, dir: &ReplicaDir) -> Result<PathBuf, Refusal> {
-    place(replica, dir, "outputs", |source| {
+    outputs_under(replica, &dir.root())
+}
+
+fn outputs_under(replica: &Replica, root: &Path) -> Result<PathBuf, Refusal> {
+    place(replica, root, "outputs", |source| {
         matches!(source, MountSource::Outputs)
     })
 }
@@ -100,7 +112,7 @@ pub(crate) fn outputs_dir(replica: &Replica, dir: &ReplicaDir) -> Result<PathBuf
 /// A mount's place, or a directory of this name where none is declared.
 fn place(
     replica: &Replica,
-    dir: &ReplicaDir,
+    root: &Path,
     name: &str,
     is: impl Fn(&MountSource) -> bool,
 ) -> Result<PathBuf, Refusal> {
@@ -109,7 +121,7 @@ fn place(
         .mounts
         .iter()
         .find(|mount| is(&mount.source));
-    inside(&dir.root(), mount.map_or(name, |mount| &mount.path))
+    inside(root, mount.map_or(name, |mount| &mount.path))
 }
 
 /// A path under `root`. Absolute ones are taken as relative to it, as in a sandbox.
@@ -131,20 +143,29 @@ fn inside(root: &Path, path: &str) -> Result<PathBuf, Refusal> {
     Ok(inside)
 }
 
-async fn mounts(ctx: &Ctx, replica: &Replica, dir: &ReplicaDir) -> Result<(), Refusal> {
+/// Makes the files under `root`, a place that is this engine's alone: one that lost its right in the middle writes
+/// into nothing that a program sees.
+async fn mounts(
+    ctx: &Ctx,
+    replica: &Replica,
+    dir: &ReplicaDir,
+    root: &Path,
+) -> Result<(), Refusal> {
     let files = |error: &io::Error| Refusal::new("its files cannot be prepared", error);
-    let (root, project) = (dir.root(), replica.group.project.as_str());
+    let project = replica.group.project.as_str();
     // What a killed engine left half-made.
-    match fs::remove_dir_all(&root) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(files(&error)),
-        Ok(()) | Err(_) => {}
+    for entry in fs::read_dir(dir.path()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with(DRAFT_PREFIX) {
+            remove_if_there(&entry.path()).map_err(|error| files(&error))?;
+        }
     }
-    let outputs = outputs_dir(replica, dir)?;
-    for made in [&root, &root.join("tmp"), &outputs] {
+    let outputs = outputs_under(replica, root)?;
+    for made in [root, &root.join("tmp"), &outputs] {
         make_dir(made, 0o700).map_err(|error| files(&error))?;
     }
     for (n, mount) in replica.template().mounts.iter().enumerate() {
-        let path = inside(&root, &mount.path)?;
+        let path = inside(root, &mount.path)?;
         match &mount.source {
             MountSource::Code(digest) | MountSource::Input(digest) => {
                 let what = format!("`{}` cannot be put in place", mount.path);
@@ -154,8 +175,12 @@ async fn mounts(ctx: &Ctx, replica: &Replica, dir: &ReplicaDir) -> Result<(), Re
                     .blob(project, digest)
                     .await
                     .map_err(|error| Refusal::new(&what, &error))?;
-                let unpacked = tokio::task::spawn_blocking(move || unpack(&blob, &path)).await;
-                let unpacked = unpacked.unwrap_or_else(|error| Err(io::Error::other(error)));
+                make_dir(&path, 0o700).map_err(|error| files(&error))?;
+                let (limits, digest) = (pack::Limits::bytes(CONTENT_BYTES_MAX), *digest);
+                let unpack = move || pack::unpack(&blob, &path, limits, Some(&digest));
+                let unpacked = tokio::task::spawn_blocking(unpack)
+                    .await
+                    .map_err(|error| Refusal::new(&what, &error))?;
                 unpacked.map_err(|error| Refusal::new(&what, &error))?;
             }
             MountSource::Outputs | MountSource::Scratch => {
@@ -183,7 +208,14 @@ async fn mounts(ctx: &Ctx, replica: &Replica, dir: &ReplicaDir) -> Result<(), Re
             MountSource::Volume(_) | MountSource::Dataset(_) => {}
         }
     }
-    own(&root, replica.template().user).map_err(|error| files(&error))
+    own(root, replica.template().user).map_err(|error| files(&error))
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// A claim's directory: no claim's name can be that of the whole gang's, or lead elsewhere.
@@ -203,10 +235,7 @@ fn write_secret(
     user: Option<u32>,
 ) -> io::Result<()> {
     let kept = memory.unwrap_or(path);
-    match fs::remove_dir_all(kept) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
+    remove_if_there(kept)?;
     make_dir(kept, 0o700)?;
     for (name, bytes) in entries {
         let is_plain = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
@@ -288,6 +317,11 @@ async fn variables(ctx: &Ctx, replica: &Replica, dir: &ReplicaDir) -> Result<Var
         env.set("VIRTUAL_ENV", text(bundle));
         env.set("PYTHONUNBUFFERED", "1");
     }
+    if template.runtime == Runtime::Platform {
+        for (name, value) in &ctx.config.platform_env {
+            env.set(name, value.clone());
+        }
+    }
     env.set("MOONSHOT_ROOT", text(root.clone()));
     env.set("MOONSHOT_OUTPUTS", text(outputs_dir(replica, dir)?));
     env.set("MOONSHOT_INPUTS", text(root.join("inputs")));
@@ -299,14 +333,21 @@ async fn variables(ctx: &Ctx, replica: &Replica, dir: &ReplicaDir) -> Result<Var
     {
         env.set(
             "MOONSHOT_CHECKPOINT",
-            text(place(replica, dir, "checkpoint", is_checkpoint)?),
+            text(place(replica, &root, "checkpoint", is_checkpoint)?),
         );
     }
     env.set("MOONSHOT_NODE", slot.node.clone());
+    env.set("MOONSHOT_SERVER", ctx.config.server.clone());
     if !slot.token.is_empty() {
         env.set("MOONSHOT_ATTEMPT_TOKEN", slot.token.clone());
     }
-    environment::ports(&mut env, &template.ports, &slot.ports);
+    let declared: Vec<&str> = template
+        .ports
+        .iter()
+        .map(|port| port.name.as_str())
+        .collect();
+    variables::ports(&mut env, &declared, &slot.ports);
+    env.set("MOONSHOT_BIND", ctx.config.address.clone());
     environment::devices(&mut env, &slot.devices);
     for variable in &template.env {
         match &variable.value {

@@ -8,18 +8,23 @@ use crate::record::Replica;
 use engine::{Probe, ProbeAction, Probes};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-/// The bytes of an answer that are looked at: its first line.
-const ANSWER_BYTES_MAX: usize = 1 << 10;
+/// The bytes of an answer that are read. Its first line tells.
+const ANSWER_BYTES_MAX: usize = 16 << 10;
+/// Characters of an answer's text that are told.
+const BODY_CHARS_MAX: usize = 300;
+/// How long the end of an answer is waited for once its status is known.
+const REST: Duration = Duration::from_millis(100);
 
 /// What the probes found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It may have traffic, or no more.
-    Ready(bool),
+    /// It may have traffic; or no more, and what was answered.
+    Ready(Result<(), String>),
     /// It shall be restarted; a sentence says why.
     Unhealthy(String),
 }
@@ -69,20 +74,22 @@ pub(crate) async fn watch(target: Target, verdicts: mpsc::Sender<Verdict>) {
 
 async fn watch_readiness(target: &Target, probe: Option<Probe>, verdicts: &mpsc::Sender<Verdict>) {
     let Some(probe) = probe else {
-        let _ = verdicts.send(Verdict::Ready(true)).await;
+        let _ = verdicts.send(Verdict::Ready(Ok(()))).await;
         return;
     };
     let mut counter = Counter::new(&probe, false);
-    let mut was_ready = false;
+    let mut told = None;
     tokio::time::sleep(probe.initial_delay.as_std()).await;
     loop {
-        let ready = counter
-            .count(target.ask(&probe).await.is_ok())
-            .unwrap_or(was_ready);
-        if ready != was_ready && verdicts.send(Verdict::Ready(ready)).await.is_err() {
-            return;
+        let answer = target.ask(&probe).await;
+        // One answer alone may be a hiccup; and what was told is not told again.
+        let counts = counter.count(answer.is_ok()).is_some();
+        if counts && told.as_ref() != Some(&answer) {
+            if verdicts.send(Verdict::Ready(answer.clone())).await.is_err() {
+                return;
+            }
+            told = Some(answer);
         }
-        was_ready = ready;
         tokio::time::sleep(probe.period.as_std()).await;
     }
 }
@@ -165,6 +172,8 @@ impl Target {
             }
             ProbeAction::Tcp { port } => self.connect(port).await.map(drop),
             ProbeAction::Exec { command } => {
+                // Nothing is started in a replica that is another engine's.
+                drop(self.ctx.gate.pass().await);
                 let code =
                     exec::status(&self.ctx, &self.replica, &self.dir, self.run, command).await?;
                 if code == 0 {
@@ -200,12 +209,34 @@ async fn ask_http(mut stream: TcpStream, host: &str, path: &str) -> Result<(), S
             break;
         }
     }
+    // Hear it out: a connection that is closed with its answer unread is reset, which programs log as an error.
+    let rest = async {
+        while answer.len() < ANSWER_BYTES_MAX {
+            match stream.read_buf(&mut answer).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+    };
+    // One that keeps the connection open has said what matters.
+    let _ = tokio::time::timeout(REST, rest).await;
     let status = status_of(&answer).ok_or("the answer is not HTTP")?;
     if (200..400).contains(&status) {
         Ok(())
     } else {
-        Err(format!("`GET {path}` answered {status}"))
+        let body = body_of(&answer);
+        let colon = if body.is_empty() { "" } else { ": " };
+        Err(format!("`GET {path}` answered {status}{colon}{body}"))
     }
+}
+
+/// The beginning of an answer's text, on one line.
+fn body_of(answer: &[u8]) -> String {
+    let at = answer.windows(4).position(|window| window == b"\r\n\r\n");
+    let body = at.map_or(&[][..], |at| &answer[at + 4..]);
+    let text = String::from_utf8_lossy(body);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().take(BODY_CHARS_MAX).collect()
 }
 
 fn status_of(answer: &[u8]) -> Option<u16> {
@@ -257,6 +288,30 @@ mod tests {
         check("+-+-+", ".....");
         check("---", "..B");
         check("--+---++", ".....B.G");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_heard_out() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let program = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 512];
+            let _ = stream.read(&mut request).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            // The head has been read when the body is sent.
+            tokio::task::yield_now().await;
+            stream.write_all(&[b'x'; 2_000]).await.unwrap();
+            stream.shutdown().await.unwrap();
+            stream.read(&mut request).await
+        };
+        let probe = async {
+            let stream = TcpStream::connect(address).await.unwrap();
+            ask_http(stream, "h", "/").await
+        };
+        let (end, asked) = tokio::join!(program, probe);
+        assert_eq!(asked, Ok(()));
+        assert_eq!(end.unwrap(), 0, "closed, not reset");
     }
 
     #[test]

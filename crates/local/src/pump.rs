@@ -79,6 +79,7 @@ impl Pump {
             let kept = self.append(frames.into_iter().map(convert).collect()).await;
             self.progress
                 .send_modify(|progress| progress.kept = Some(kept));
+            let _pass = self.ctx.gate.pass().await;
             if let Err(error) = spool::release(&self.dir.spool(), kept) {
                 // The spool's bound holds all the same.
                 tracing::warn!(replica = %self.key, %error, "kept output cannot be deleted");
@@ -95,12 +96,14 @@ impl Pump {
             .sum();
         let mut is_told = false;
         let kept = loop {
+            let pass = self.ctx.gate.pass().await;
             let taken: Result<Seq, EngineError> = self
                 .ctx
                 .config
                 .sink
                 .append(&self.project, &self.key, frames.clone())
                 .await;
+            drop(pass);
             match taken {
                 Ok(kept) => break kept,
                 Err(error) => {

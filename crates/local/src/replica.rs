@@ -16,7 +16,7 @@ use crate::pump::{Progress, Pump};
 use crate::record::{Ended, Replica, Stop};
 use crate::sweep;
 use crate::table::{Asked, Handle};
-use base::{Bytes, Time};
+use base::{Bytes, MilliCpu, Time};
 use engine::{Cause, End, Endpoint, Life, Phase, ReplicaKey, ReplicaReport, Usage};
 use rustix::process::{Pid, Signal, kill_process};
 use shim::frame::Stream;
@@ -99,6 +99,7 @@ pub(crate) fn first_report(replica: &Replica, dir: &ReplicaDir) -> ReplicaReport
             .as_ref()
             .map_or(run.unwrap_or(0), |ended| ended.restarts),
         last_failure: None,
+        unready: None,
         endpoint: None,
         usage: Usage::default(),
         output_lost: Bytes(ended.map_or(0, |ended| ended.lost)),
@@ -174,7 +175,12 @@ impl Actor {
         loop {
             step = match step {
                 Step::Launch(run) => self.launch(run).await,
-                Step::Watch(run, shim) => Step::After(run, self.watch(run, shim).await),
+                Step::Watch(run, shim) => {
+                    let end = self.watch(run, shim).await;
+                    // It was said of a program that is gone.
+                    self.update(|report| report.unready = None);
+                    Step::After(run, end)
+                }
                 Step::After(run, end) => self.next(run, end).await,
                 Step::Over(end) => return end,
             };
@@ -224,16 +230,17 @@ impl Actor {
             report.phase = Phase::Preparing;
             report.restarts = run;
         });
-        // The run before tells the last failure; what is older has been told.
-        if let Some(old) = run.checked_sub(RUNS_KEPT) {
-            remove_tree(&self.dir.run(old));
-        }
         let refused =
             |refusal: Refusal| Step::After(run, unrecorded(refusal.cause, refusal.message, now()));
         let prepared = match prepare::prepare(&self.ctx, &self.replica, &self.dir).await {
             Ok(prepared) => prepared,
             Err(refusal) => return refused(refusal),
         };
+        let _pass = self.ctx.gate.pass().await;
+        // The run before tells the last failure; what is older has been told.
+        if let Some(old) = run.checked_sub(RUNS_KEPT) {
+            remove_tree(&self.dir.run(old));
+        }
         if let Some((port, number)) = launch::taken_port(&self.replica) {
             let message = format!("port {number} (`{port}`) is used by another program");
             return refused(Refusal {
@@ -262,6 +269,7 @@ impl Actor {
         let (verdict_sender, mut verdicts) = mpsc::channel(VERDICTS_MAX);
         let mut probes = JoinSet::new();
         let mut sample = tokio::time::interval(SAMPLE_EVERY);
+        let mut sampled = None;
         let mut running = None;
         let mut unhealthy = None;
         // The stop that the shim was asked for, and when the shim itself is given up.
@@ -288,7 +296,7 @@ impl Actor {
             let is_sooner = |grace: &u64| stopping.is_none_or(|(before, _)| *grace < before);
             if let Some(grace) = grace.filter(is_sooner) {
                 probes.abort_all();
-                stopping = Some(self.ask_stop(&run_dir, grace));
+                stopping = Some(self.ask_stop(&run_dir, grace).await);
             }
             let overdue = stopping.map_or_else(|| Instant::now() + SAMPLE_EVERY, |(_, at)| at);
             tokio::select! {
@@ -300,17 +308,19 @@ impl Actor {
                 _ = self.poked.changed(), if running.is_none() => {}
                 _ = self.asked.changed() => {}
                 Some(verdict) = verdicts.recv() => match verdict {
-                    Verdict::Ready(ready) => self.tell_ready(ready),
+                    Verdict::Ready(answer) => self.tell_ready(answer),
                     Verdict::Unhealthy(sentence) => {
-                        self.tell_ready(false);
+                        self.update(|report| report.endpoint = None);
                         unhealthy = Some(sentence);
                         let grace = self.replica.template().grace.as_ms();
-                        stopping = Some(self.ask_stop_quietly(&run_dir, grace));
+                        stopping = Some(self.ask_stop_quietly(&run_dir, grace).await);
                     }
                 },
-                _ = sample.tick() => self.tell_usage(running.as_ref()),
+                _ = sample.tick() => self.tell_usage(running.as_ref(), &mut sampled),
                 () = tokio::time::sleep_until(overdue), if stopping.is_some() => {
+                    let pass = self.ctx.gate.pass().await;
                     kill_shim(&run_dir);
+                    drop(pass);
                     stopping = stopping.map(|(grace, _)| (grace, Instant::now() + SHIM_GRACE));
                 }
             }
@@ -335,26 +345,26 @@ impl Actor {
         let started = record::read::<Started>(&run_dir.join(name::STARTED))
             .ok()
             .flatten();
-        let Some(started) = started else {
-            return Ok(unrecorded(
-                Cause::StartFailed,
-                launch::complaint(&self.dir, run),
-                now(),
-            ));
+        let message = if let Some(started) = started {
+            if let Ok(Some(other)) = Shim::adopt(&started, &self.ctx.config.boot) {
+                return Err(other);
+            }
+            if self.is_of_old_boot() {
+                return Ok(self.node_lost().await);
+            }
+            // The kernel has killed the program with its shim, but not what the program had started.
+            sweep::sweep(&self.ctx, &dir_name(&self.key)).await;
+            self.mark_cut("the program's shim was killed").await;
+            "its shim was killed, and the program with it"
+        } else {
+            if let Some(said) = launch::complaint(&self.dir, run) {
+                return Ok(unrecorded(Cause::StartFailed, said, now()));
+            }
+            "its shim was killed before it started the program"
         };
-        if let Ok(Some(other)) = Shim::adopt(&started, &self.ctx.config.boot) {
-            return Err(other);
-        }
-        if self.is_of_old_boot() {
-            return Ok(self.node_lost().await);
-        }
-        // The kernel has killed the program with its shim, but not what the program had started.
-        sweep::sweep(&self.ctx, &dir_name(&self.key)).await;
-        self.mark_cut("the program's shim was killed").await;
         if let Some(stop) = self.stop_asked() {
             return Ok(unrecorded(Cause::Stopped, end::stopped(stop), now()));
         }
-        let message = "its shim was killed, and the program with it";
         Ok(unrecorded(Cause::ShimLost, message, now()))
     }
 
@@ -382,6 +392,7 @@ impl Actor {
             .ok()
             .and_then(Result::ok)
             .and_then(|progress| progress.kept);
+        let _pass = self.ctx.gate.pass().await;
         match Writer::open(&self.dir.spool(), self.ctx.config.spool_max) {
             Ok(mut writer) => {
                 if let Some(kept) = kept {
@@ -406,21 +417,27 @@ impl Actor {
         });
     }
 
-    fn tell_ready(&self, ready: bool) {
+    fn tell_ready(&self, answer: Result<(), String>) {
         let address = &self.ctx.config.address;
         let ports = self.replica.slot().ports.iter();
         let addresses = ports
             .map(|(name, number)| (name.clone(), format!("{address}:{number}")))
             .collect();
         let is_stopping = self.stop_asked().is_some();
-        let endpoint = (ready && !is_stopping).then(|| Endpoint {
+        let unready = answer.err();
+        let is_ready = unready.is_none() && !is_stopping;
+        let endpoint = is_ready.then(|| Endpoint {
             addresses,
             since: now(),
         });
-        self.update(|report| report.endpoint = endpoint);
+        self.update(|report| {
+            report.endpoint = endpoint;
+            report.unready = unready;
+        });
     }
 
-    fn tell_usage(&self, running: Option<&Running>) {
+    /// `sampled` is when processor time was last looked at, and what it was.
+    fn tell_usage(&self, running: Option<&Running>, sampled: &mut Option<(Instant, u64)>) {
         let usage = match (&self.ctx.config.limits, running) {
             (Some(limits), _) => limits.usage(&dir_name(&self.key)),
             (None, Some(running)) => {
@@ -429,29 +446,38 @@ impl Actor {
                     cpu_ms,
                     memory: Bytes(memory),
                     memory_peak: Bytes(memory),
+                    ..Usage::default()
                 }
             }
             (None, None) => return,
         };
+        let now = Instant::now();
+        let cpu = sampled.map_or(0, |(then, cpu_ms)| {
+            let ms = now.duration_since(then).as_millis().max(1);
+            u128::from(usage.cpu_ms.saturating_sub(cpu_ms)) * 1_000 / ms
+        });
+        *sampled = Some((now, usage.cpu_ms));
         self.update(|report| {
             let memory_peak = usage.memory_peak.max(report.usage.memory_peak);
             report.usage = Usage {
                 memory_peak,
+                cpu: MilliCpu(u64::try_from(cpu).unwrap_or(u64::MAX)),
                 ..usage
             };
         });
     }
 
-    fn ask_stop(&self, run_dir: &std::path::Path, grace_ms: u64) -> (u64, Instant) {
+    async fn ask_stop(&self, run_dir: &std::path::Path, grace_ms: u64) -> (u64, Instant) {
         let deadline = now() + base::Span::from_ms(grace_ms);
         self.update(|report| {
             report.phase = Phase::Stopping(deadline);
             report.endpoint = None;
         });
-        self.ask_stop_quietly(run_dir, grace_ms)
+        self.ask_stop_quietly(run_dir, grace_ms).await
     }
 
-    fn ask_stop_quietly(&self, run_dir: &std::path::Path, grace_ms: u64) -> (u64, Instant) {
+    async fn ask_stop_quietly(&self, run_dir: &std::path::Path, grace_ms: u64) -> (u64, Instant) {
+        let _pass = self.ctx.gate.pass().await;
         if let Err(error) = launch::stop(run_dir, grace_ms) {
             tracing::warn!(replica = %self.key, %error, "the shim cannot be told to stop; it will be killed");
         }
@@ -526,7 +552,11 @@ impl Actor {
             restarts: report.as_ref().map_or(0, |report| report.restarts),
             lost: self.lost(report.map_or(0, |report| report.output_lost.0)),
         };
-        while let Err(error) = record::write(&self.dir.ended(), &ended, Durability::Synced) {
+        loop {
+            let pass = self.ctx.gate.pass().await;
+            let written = record::write(&self.dir.ended(), &ended, Durability::Synced);
+            drop(pass);
+            let Err(error) = written else { break };
             tracing::warn!(replica = %self.key, %error, "its end cannot be written yet");
             tokio::time::sleep(RETRY).await;
         }
@@ -551,11 +581,13 @@ impl Actor {
         if let Some(limits) = &self.ctx.config.limits {
             let name = dir_name(&self.key);
             sweep::sweep(&self.ctx, &name).await;
+            let _pass = self.ctx.gate.pass().await;
             if let Err(error) = limits::remove_patiently(limits.as_ref(), &name).await {
                 tracing::warn!(replica = %self.key, %error, "its cgroup cannot be removed");
             }
         }
         if let Some(secrets) = prepare::secrets_dir(&self.ctx, &self.replica) {
+            let _pass = self.ctx.gate.pass().await;
             remove_tree(&secrets);
         }
     }
@@ -580,13 +612,17 @@ impl Actor {
 
 /// Removes a replica's directory. It loses its name first, so that a half-removed one is known as such.
 pub(crate) async fn forget(ctx: Arc<Ctx>, dir: ReplicaDir) {
+    let pass = ctx.gate.pass().await;
     let removed = tokio::task::spawn_blocking(move || {
+        // Held until the directory has lost its name: what is deleted then is nobody's.
+        let pass = pass;
         let name = dir.path().file_name().unwrap_or_default().to_owned();
         let mut gone = std::ffi::OsString::from(crate::layout::GONE_PREFIX);
         gone.push(name);
         let gone = ctx.layout.replicas().join(gone);
         remove_tree(&gone);
         if fs::rename(dir.path(), &gone).is_ok() {
+            drop(pass);
             remove_tree(&gone);
         } else {
             remove_tree(dir.path());

@@ -16,6 +16,7 @@ const TRIES: u32 = 500;
 /// Kills every process of the replica with this directory name and waits until none is left.
 pub(crate) async fn sweep(ctx: &Ctx, name: &str) {
     for _ in 0..TRIES {
+        let pass = ctx.gate.pass().await;
         let pids = members(ctx.config.limits.as_deref(), name);
         if pids.is_empty() {
             return;
@@ -24,6 +25,7 @@ pub(crate) async fn sweep(ctx: &Ctx, name: &str) {
             // It may be gone already.
             let _ = kill_process(pid, Signal::KILL);
         }
+        drop(pass);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     tracing::error!(replica = name, "processes cannot be killed");

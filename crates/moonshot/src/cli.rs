@@ -2,6 +2,7 @@
 
 use crate::cmd;
 use crate::context::Overrides;
+use crate::exit;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -12,7 +13,8 @@ use std::path::PathBuf;
     version,
     propagate_version = true,
     arg_required_else_help = true,
-    max_term_width = 100
+    max_term_width = 100,
+    after_help = exit::help()
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -81,9 +83,15 @@ pub(crate) enum Verb {
     Server(cmd::platform::RoleArgs),
     /// Run the gateway, through which Apps are reached.
     Gateway(cmd::platform::RoleArgs),
-    /// Check the settings of the server and the gateway, and show them.
-    Config(cmd::platform::ConfigArgs),
-    /// Simulate the scheduler on traces: `moonshot sim` shows the commands.
+    /// Serve models from a directory: XGBoost, LightGBM, TensorFlow and ONNX, without a platform.
+    Serve(cmd::serve::Args),
+    /// The settings of the server and the gateway.
+    #[command(subcommand)]
+    Config(cmd::config::Verb),
+    /// Back up, restore and check the control database.
+    #[command(subcommand)]
+    Db(cmd::db::Verb),
+    /// Simulate the scheduler: traces, scenarios, replay, what-if and benches.
     Sim(cmd::platform::SimArgs),
     // ---- run and see ----
     /// Run a program of this directory as a Job and follow it.
@@ -145,6 +153,8 @@ pub(crate) enum Verb {
     Cp(cmd::cp::Args),
     /// Reach a replica's port from here.
     PortForward(cmd::port_forward::Args),
+    /// Run a command beside another member of the same attempt: what launchers use instead of `ssh`.
+    Rsh(cmd::rsh::Args),
     // ---- things of the platform ----
     /// Make, list and look at Secrets.
     #[command(subcommand)]
@@ -160,7 +170,7 @@ pub(crate) enum Verb {
     /// Work may start on nodes again.
     Uncordon(cmd::nodes::Args),
     /// Cordon nodes and move their work away.
-    Drain(cmd::nodes::Args),
+    Drain(cmd::nodes::DrainArgs),
     // ---- this command line ----
     /// Where this command line talks to.
     #[command(subcommand)]
@@ -184,6 +194,7 @@ pub(crate) enum Verb {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use std::path::Path;
 
     #[test]
     fn the_table_is_consistent() {
@@ -213,13 +224,23 @@ mod tests {
             "exec job/flights/worker/0 -it -- sh -c ls",
             "cp job/flights:model .",
             "port-forward app/flights 8080:http",
+            "rsh -- -x worker-1 orted -mca a b --help",
             "secret create db --from-literal password=x --from-file key.pem=./k",
-            "model push flights --job flights --output model --format xgboost",
+            "model push flights job/flights:model --format xgboost --metric rmse=12.5",
+            "model ls flights",
+            "model rm flights@1 old",
+            "model diff flights@1 flights@2",
             "token create ci --role editor --expires-in 30d",
+            "token show",
             "cordon n1 n2",
             "run --env e --gpus 2 --memory 4Gi --replicas 2 --framework xgboost -p lr=0.1 -- python train.py --epochs 3",
             "run --detach python train.py",
             "context use local",
+            "config check",
+            "config show",
+            "db backup /tmp/moonshot.backup",
+            "db restore -",
+            "db check",
             "explain job.spec.retry",
             "completion bash",
             "predict app/flights --path /predict --data {}",
@@ -233,6 +254,93 @@ mod tests {
             if let Err(error) = Cli::try_parse_from(words) {
                 panic!("{line}: {error}");
             }
+        }
+    }
+
+    /// Every command that the documents, the console and our own messages name must be one.
+    #[test]
+    fn commands_that_are_named_anywhere_are_understood() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut files = Vec::new();
+        for folder in [
+            "README.md",
+            "docs",
+            "examples",
+            "crates",
+            "console/src/i18n",
+            "xtask/src",
+        ] {
+            texts(&root.join(folder), &mut files);
+        }
+        let mut n_commands = 0;
+        let mut wrong = Vec::new();
+        // The reference is printed from the table itself.
+        files.retain(|(path, _)| !path.ends_with("docs/src/cli.md"));
+        for (path, text) in files {
+            for command in commands(&text) {
+                n_commands += 1;
+                if let Err(error) = understood(&command) {
+                    wrong.push(format!("{}: `{command}`: {error}", path.display()));
+                }
+            }
+        }
+        assert!(n_commands > 100, "only {n_commands} commands were found");
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    fn texts(path: &Path, found: &mut Vec<(PathBuf, String)>) {
+        if path.is_dir() {
+            for entry in std::fs::read_dir(path).unwrap() {
+                texts(&entry.unwrap().path(), found);
+            }
+        } else if path
+            .extension()
+            .is_some_and(|ext| ["md", "rs", "ts"].iter().any(|known| ext == *known))
+        {
+            found.push((path.to_owned(), std::fs::read_to_string(path).unwrap()));
+        }
+    }
+
+    /// What stands in backticks and begins with our name, and lines of shell blocks.
+    fn commands(text: &str) -> Vec<String> {
+        let quoted = text
+            .split('`')
+            .filter(|part| part.starts_with("moonshot ") && !part.contains('\n'));
+        let lines = text.lines().map(|line| line.trim_start_matches("$ "));
+        let in_blocks = lines.filter(|line| line.starts_with("moonshot ") && !line.contains('`'));
+        quoted.chain(in_blocks).map(str::to_owned).collect()
+    }
+
+    /// Whether its verbs and flags exist; what is merely not written out is fine.
+    fn understood(command: &str) -> Result<(), String> {
+        use clap::error::ErrorKind;
+        let command = command
+            .split(['#', '|', ';', '&'])
+            .next()
+            .unwrap_or_default();
+        let words = command
+            .split_whitespace()
+            .map(|word| word.trim_matches(['\'', '"', ',', '.', '…', '[', ']']))
+            .filter(|word| !word.is_empty());
+        let words: Vec<&str> = words.collect();
+        // `VERB` stands for any; launchers of MPI are given `rsh`, nobody types it.
+        if words
+            .get(1)
+            .is_some_and(|verb| ["VERB", "rsh"].contains(verb))
+        {
+            return Ok(());
+        }
+        let Err(error) = Cli::try_parse_from(words) else {
+            return Ok(());
+        };
+        match error.kind() {
+            ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument => Err(error
+                .to_string()
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned()),
+            _ => Ok(()),
         }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Packed {
 pub(crate) fn pack(dir: &Path) -> Result<Packed, Failure> {
     let entries = entries(dir)?;
     let file = NamedTempFile::new().map_err(Failure::local("make a temporary file"))?;
-    store::pack::pack_files(dir, &entries, file.path(), CODE_BYTES_MAX)
+    pack::pack_files(dir, &entries, file.path(), CODE_BYTES_MAX)
         .map_err(|error| Failure::Failed(chain(&error)))?;
     let (digest, size) = digest(file.path())?;
     Ok(Packed { file, digest, size })
@@ -37,7 +37,7 @@ pub(crate) fn pack(dir: &Path) -> Result<Packed, Failure> {
 /// Packs a file or a whole directory, with nothing ignored.
 pub(crate) fn pack_any(path: &Path) -> Result<Packed, Failure> {
     let file = NamedTempFile::new().map_err(Failure::local("make a temporary file"))?;
-    store::pack::pack(path, file.path(), MODEL_BYTES_MAX)
+    pack::pack(path, file.path(), MODEL_BYTES_MAX)
         .map_err(|error| Failure::Failed(chain(&error)))?;
     let (digest, size) = digest(file.path())?;
     Ok(Packed { file, digest, size })

@@ -3,13 +3,41 @@
 use crate::age;
 use crate::table::table;
 use crate::view::{of_status, status, text};
+use api::answer::JobAttempt;
 use api::kind::{Event, Kind, Object};
 use base::Time;
 use serde_json::Value;
 use std::fmt::Write as _;
 
+/// Attempts that are shown.
+const ATTEMPTS_MAX: usize = 50;
+
 /// Fields of status that have a section of their own.
 const SECTIONS: [&str; 5] = ["replicas", "instances", "outputs", "conditions", "devices"];
+
+/// Tries of a Job's restart units, the newest last.
+pub(crate) fn attempts(attempts: &[JobAttempt], now: Time) -> String {
+    let skipped = attempts.len().saturating_sub(ATTEMPTS_MAX);
+    let row = |attempt: &JobAttempt| {
+        let unit = attempt.unit.map(|index| format!("index {index}, "));
+        let ended = attempt.finished_at.map(|at| age::short(now.since(at)));
+        vec![
+            format!("{}{}", unit.unwrap_or_default(), attempt.attempt),
+            attempt.phase.clone(),
+            if attempt.charged { "yes" } else { "no" }.to_owned(),
+            ended.unwrap_or_default(),
+            attempt.message.clone(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = attempts[skipped..].iter().map(row).collect();
+    let mut page = String::new();
+    section(
+        &mut page,
+        "Attempts",
+        &table(&["ATTEMPT", "PHASE", "CHARGED", "ENDED", "MESSAGE"], &rows),
+    );
+    page
+}
 
 /// The page. `why` is what blocks it, where something does.
 pub(crate) fn page(object: &Object, events: &[Event], why: Option<&str>, now: Time) -> String {
@@ -191,6 +219,15 @@ fn status_lines(page: &mut String, object: &Object, now: Time) {
         let shown = match value {
             Value::String(time) if name.ends_with("At") => {
                 format!("{time} ({} ago)", age::since(now, time))
+            }
+            Value::String(stored) if name == "stored" => {
+                let limit = text(&object.spec["storage"]);
+                let limit = if limit.is_empty() {
+                    api::platform::STORAGE_DEFAULT.to_string()
+                } else {
+                    limit
+                };
+                format!("{stored} of {limit}")
             }
             Value::Object(_) => inline(value),
             Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),

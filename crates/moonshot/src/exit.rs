@@ -24,6 +24,18 @@ pub(crate) const TABLE: [(u8, &str); 9] = [
     (124, "the time for it ran out"),
 ];
 
+/// What stands below the help of the whole command line.
+pub(crate) fn help() -> String {
+    let codes: String = TABLE
+        .iter()
+        .map(|(code, meaning)| format!("  {code:>3}  {meaning}\n"))
+        .collect();
+    format!(
+        "To begin:\n  moonshot up                       start the platform here\n  moonshot run -- python train.py   \
+         run a program of this directory\n  moonshot explain job.spec         every field of a manifest\n\nExit codes:\n{codes}"
+    )
+}
+
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {

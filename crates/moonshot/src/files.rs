@@ -4,6 +4,7 @@ use crate::code;
 use crate::exit::Failure;
 use crate::session::Session;
 use api::manifest::{self, Document, Format, MANIFEST_BYTES_MAX};
+use api::problem::FIELD_ERRORS_MAX;
 use api::{FieldError, Object, Problem};
 use client::{ApplyOptions, ClientError};
 use serde_json::Value;
@@ -119,16 +120,25 @@ impl Source {
 
     /// The server's or our own words about this manifest.
     fn not_valid(&self, problem: &Problem) -> Failure {
-        let mut text = format!("{}: {}", self.name, problem.detail);
-        if problem.errors.len() > 1 {
-            // From the top of the file to its end.
-            let mut errors: Vec<&FieldError> = problem.errors.iter().collect();
-            errors.sort_by_key(|error| (error.line, error.column));
-            for error in errors {
-                text.push_str(&format!("\n  {error}"));
+        let name = &self.name;
+        // From the top of the file to its end.
+        let mut errors: Vec<&FieldError> = problem.errors.iter().collect();
+        errors.sort_by_key(|error| (error.line, error.column));
+        Failure::Invalid(match errors.as_slice() {
+            // Text that is no YAML at all has no field.
+            [one] if one.field.is_empty() => format!("{name}: {}", problem.detail),
+            [] => format!("{name}: {}", problem.detail),
+            [one] => format!("{name}: {one}"),
+            many => {
+                let lines: String = many.iter().map(|error| format!("\n  {error}")).collect();
+                let least = if many.len() == FIELD_ERRORS_MAX {
+                    "at least "
+                } else {
+                    ""
+                };
+                format!("{name}: {least}{} errors{lines}", many.len())
             }
-        }
-        Failure::Invalid(text)
+        })
     }
 
     /// The objects, with uploaded code in place of directories.
@@ -295,7 +305,7 @@ mod tests {
         assert_eq!(error.exit_code(), 7);
         assert_eq!(
             error.to_string(),
-            "job.yaml: the manifest is not valid: 2 errors\n  line 1, column 1: apiVersion: is missing; write `moonshot/v1`\n  line 1, column 1: metadata: is missing; at least `metadata.name` is needed"
+            "job.yaml: 2 errors\n  line 1, column 1: apiVersion: is missing; write `moonshot/v1`\n  line 1, column 1: metadata: is missing; at least `metadata.name` is needed"
         );
     }
 

@@ -205,10 +205,16 @@ pub(crate) async fn job(session: &Session, name: &str) -> Result<Outcome, Failur
             piece = pieces.recv() => match piece {
                 Some(Piece::Text(text)) => out.text(&text)?,
                 Some(Piece::Failed(failure)) => return Err(failure),
-                // A stream that ends after the Job was over has everything.
-                Some(Piece::Ended) | None => if let Some(job) = over {
-                    return Ok(Outcome::Over(Box::new(job)));
-                },
+                // The server ends a stream when the Job is over and everything was sent.
+                Some(Piece::Ended) | None => {
+                    let job = match over.take() {
+                        Some(job) => Some(job),
+                        None => look(session, name).await?,
+                    };
+                    if let Some(job) = job.filter(is_done) {
+                        return Ok(Outcome::Over(Box::new(job)));
+                    }
+                }
             },
             _ = ticks.tick(), if over.is_none() => {
                 let Some(job) = look(session, name).await? else { continue };
@@ -221,6 +227,12 @@ pub(crate) async fn job(session: &Session, name: &str) -> Result<Outcome, Failur
             }
         }
     }
+}
+
+fn is_done(job: &Job) -> bool {
+    job.status
+        .as_ref()
+        .is_some_and(|status| status.phase.is_over())
 }
 
 /// What the reading task says.

@@ -23,10 +23,32 @@ mod target;
 mod view;
 
 use clap::Parser;
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
+/// The arguments. Under the name `moonshot-rsh` the verb is understood: some launchers take one word for their agent.
+/// What follows is `ssh`'s, not ours.
+fn words() -> Vec<OsString> {
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    let name = words.first().map(Path::new).and_then(Path::file_name);
+    if name.is_some_and(|name| name == RSH) {
+        words.insert(1, "rsh".into());
+    }
+    let asks_for_help = words
+        .get(2)
+        .is_none_or(|word| word == "--help" || word == "-h");
+    if words.get(1).is_some_and(|verb| verb == "rsh") && !asks_for_help {
+        words.insert(2, "--".into());
+    }
+    words
+}
+
+/// The name under which this program is `moonshot rsh`.
+pub(crate) const RSH: &str = "moonshot-rsh";
+
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::parse_from(words());
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -1,6 +1,6 @@
 //! What every verb that speaks to a server has: a client, a project, the output.
 
-use crate::context::{self, Overrides, TokenFrom};
+use crate::context::{self, Overrides, Place, TokenFrom};
 use crate::exit::Failure;
 use crate::out::Out;
 use api::{Kind, Object, Scope};
@@ -18,25 +18,35 @@ pub(crate) struct Session {
     pub(crate) out: Out,
 }
 
+/// Where to, as flags, the environment and the contexts say.
+pub(crate) fn place(over: &Overrides) -> Result<Place, Failure> {
+    let file = match context::path() {
+        Some(path) => context::read(&path)?,
+        None => context::File::default(),
+    };
+    context::resolve(&file, over)
+}
+
+/// The token's text; `None` where none is known.
+pub(crate) fn token(place: &Place) -> Result<Option<String>, Failure> {
+    match &place.token {
+        TokenFrom::Text(token) => Ok(Some(token.clone())),
+        TokenFrom::File(path) => {
+            let text = std::fs::read_to_string(path).map_err(Failure::local(format!(
+                "read the token file `{}`",
+                path.display()
+            )))?;
+            Ok(Some(text.trim().to_owned()))
+        }
+        TokenFrom::Nowhere => Ok(None),
+    }
+}
+
 impl Session {
     /// Finds the server, the token and the project.
     pub(crate) fn open(over: &Overrides) -> Result<Session, Failure> {
-        let file = match context::path() {
-            Some(path) => context::read(&path)?,
-            None => context::File::default(),
-        };
-        let place = context::resolve(&file, over)?;
-        let token = match place.token {
-            TokenFrom::Text(token) => Some(token),
-            TokenFrom::File(path) => {
-                let text = std::fs::read_to_string(&path).map_err(Failure::local(format!(
-                    "read the token file `{}`",
-                    path.display()
-                )))?;
-                Some(text.trim().to_owned())
-            }
-            TokenFrom::Nowhere => None,
-        };
+        let place = place(over)?;
+        let token = token(&place)?;
         let certificates = match place.certificates {
             Some(path) => Some(
                 std::fs::read(&path)

@@ -4,7 +4,7 @@
 use crate::age;
 use crate::table::table;
 use api::{Kind, Object, Scope};
-use base::Time;
+use base::{Bytes, Time};
 use serde_json::Value;
 
 /// What a table shows.
@@ -187,6 +187,22 @@ fn columns(kind: Kind) -> &'static [Column] {
                     column("JOB", |o, _| text(&o.spec["lineage"]["job"])),
                     AGE,
                     wide("DIGEST", |o, _| spec(o, "digest")),
+                ]
+            }
+        }
+        Kind::PodGroup => {
+            const {
+                &[
+                    NAME,
+                    column("PHASE", |o, _| status(o, "phase")),
+                    column("PODS", |o, _| {
+                        let n_pods = o.spec["pods"].as_array().map_or(0, Vec::len);
+                        format!("{n_pods}/{}", spec(o, "size"))
+                    }),
+                    column("QUEUE", |o, _| spec(o, "queue")),
+                    AGE,
+                    column("REASON", |o, _| status(o, "reason")),
+                    wide("MESSAGE", |o, _| status(o, "message")),
                 ]
             }
         }
@@ -383,7 +399,35 @@ fn used(object: &Object, resource: &str) -> String {
         return String::new();
     }
     let used = text(&of_status(object, "used")[resource]);
-    format!("{}/{all}", if used.is_empty() { "0" } else { &used })
+    let shown = |amount: &str| {
+        if resource == "memory" {
+            memory(amount)
+        } else {
+            amount.to_owned()
+        }
+    };
+    let used = if used.is_empty() { "0" } else { &used };
+    format!("{}/{}", shown(used), shown(&all))
+}
+
+/// A size for people: three digits are enough to compare by. What is no size is left as it is.
+pub(crate) fn memory(text: &str) -> String {
+    let Ok(Bytes(bytes)) = text.parse::<Bytes>() else {
+        return text.to_owned();
+    };
+    let units = [(50, "Pi"), (40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki")];
+    for (shift, unit) in units {
+        let whole = bytes >> shift;
+        if whole > 0 {
+            let tenths = ((bytes % (1 << shift)) * 10) >> shift;
+            return if whole >= 100 || tenths == 0 {
+                format!("{whole}{unit}")
+            } else {
+                format!("{whole}.{tenths}{unit}")
+            };
+        }
+    }
+    bytes.to_string()
 }
 
 fn environment_source(object: &Object) -> String {
@@ -398,6 +442,16 @@ pub(crate) mod tests {
     use super::*;
     use expect_test::{Expect, expect};
     use serde_json::json;
+
+    #[test]
+    fn sizes_are_for_people() {
+        let check = |text, expect| assert_eq!(memory(text), expect, "{text}");
+        check("24684096Ki", "23.5Gi");
+        check("16Gi", "16Gi");
+        check("1536", "1.5Ki");
+        check("0", "0");
+        check("what", "what");
+    }
 
     pub(crate) const NOW: Time = Time::from_ms(1_795_000_000_000);
 

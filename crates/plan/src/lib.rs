@@ -33,4 +33,4 @@ pub use job::{
 };
 pub use preset::{Framework, PortNeed};
 pub use reason::{Reason, ReasonCode};
-pub use slot::{Placement, Seen, Sight, SlotEnd, Stage};
+pub use slot::{Placement, Seen, Sight, SlotEnd, Stage, decisive};

@@ -98,6 +98,8 @@ pub struct Seen {
     pub restarts: u32,
     /// How it last ended before a restart in place.
     pub last_failure: Option<End>,
+    /// What its readiness probe last said, while it runs and is not ready.
+    pub unready: Option<String>,
 }
 
 impl From<&ReplicaReport> for Seen {
@@ -108,6 +110,7 @@ impl From<&ReplicaReport> for Seen {
             ready_since: report.endpoint.as_ref().map(|endpoint| endpoint.since),
             restarts: report.restarts,
             last_failure: report.last_failure.clone(),
+            unready: report.unready.clone(),
         }
     }
 }
@@ -268,4 +271,27 @@ impl SlotEnd {
     pub(crate) fn succeeded(&self) -> bool {
         self.cause == Cause::Succeeded
     }
+
+    /// The program's own failure: charged to the retry limit.
+    pub fn is_own_failure(&self) -> bool {
+        matches!(
+            self.cause,
+            Cause::Failed | Cause::OutOfMemory | Cause::StartFailed | Cause::Unhealthy
+        )
+    }
+}
+
+/// Which of an attempt's ends broke it. A loss by the platform comes first, since the others often fail for it;
+/// then the earliest end that nobody asked for. `None` where all succeeded or were asked to stop.
+pub fn decisive<T>(ends: impl IntoIterator<Item = T>, end: impl Fn(&T) -> &SlotEnd) -> Option<T> {
+    let lost = |end: &SlotEnd| {
+        matches!(
+            end.cause,
+            Cause::NodeLost | Cause::ShimLost | Cause::PortTaken
+        )
+    };
+    ends.into_iter()
+        .filter(|found| !end(found).succeeded())
+        .filter(|found| lost(end(found)) || end(found).stopped.is_none())
+        .min_by_key(|found| (!lost(end(found)), end(found).at))
 }

@@ -1,18 +1,24 @@
 //! Cached scores: for each class and pool one integer a node, refreshed only where a node changed.
 //!
 //! A score packs, from the most significant bit: fits at all · no soft taint against it · keeps work
-//! without GPUs off GPU nodes · earlier model · coarse loss by fragmentation · best fit (or spread) ·
-//! lower node number. The best node is the largest score; zero does not fit.
+//! without GPUs off GPU nodes, and everybody off nodes that are guaranteed whole · soft affinity ·
+//! earlier model · coarse loss by fragmentation · best fit (or spread) · lower node number. The best node is the largest score; zero does not fit.
 
 use crate::amount::{Amount, CPU, GPU, MEMORY};
+use crate::ask::Ask;
 use crate::class::{Class, ClassIdx};
-use crate::cluster::{Ask, Cluster, HOLE, NodeIdx, PoolIdx};
+use crate::cluster::{Cluster, NodeIdx};
+use crate::devices::cut_fit;
 use crate::domains::Domains;
-use crate::fragmentation::Typical;
+use crate::fragmentation::{LOSS_MAX, Typical};
 use crate::hash::Map;
+use crate::pool::{HOLE, PoolIdx};
 
 /// Nodes of one block share a maximum, so that finding the best reads n/64 + 64 numbers.
 const BLOCK: usize = 64;
+
+/// The worst fit; it takes twelve bits of a score.
+const FIT_MAX: u64 = 4_095;
 
 /// Remembered scores by the state of a node: many nodes are alike.
 const MEMO: usize = 512;
@@ -42,6 +48,11 @@ pub(crate) struct Board {
     layout: u32,
     typical: u32,
     memo: Vec<(u64, u64)>,
+    /// The fewest carriers in any domain, for each spread of the class.
+    floors: Vec<u32>,
+    /// The domains of each spread, and the state of the pool that they were found in.
+    homes: Vec<Vec<u32>>,
+    homes_of: (u32, u64),
     last_used: u64,
 }
 
@@ -89,6 +100,9 @@ impl Boards {
                 layout: u32::MAX,
                 typical: 0,
                 memo: Vec::new(),
+                floors: Vec::new(),
+                homes: Vec::new(),
+                homes_of: (u32::MAX, 0),
                 last_used: 0,
             },
         };
@@ -133,34 +147,34 @@ impl Board {
 
     fn catch_up(&mut self, pool_idx: PoolIdx, class: &Class, view: View<'_>) {
         let pool = view.cluster.pool(pool_idx);
+        let floors = self.floors_now(pool_idx, class, view);
         let behind = pool.log_end() - self.seen;
-        let afresh = self.layout != pool.layout
-            || self.typical != view.typical.version(pool_idx)
+        let is_new = self.layout != pool.layout
             || self.seen < pool.log_start
             || behind as usize > 2 * pool.members.len();
-        if afresh {
+        let typical = view.typical.version(pool_idx);
+        let other_scores = is_new || self.typical != typical || floors != self.floors;
+        self.floors = floors;
+        if is_new {
             self.ask = view.cluster.ask(class, pool_idx);
             self.layout = pool.layout;
-            self.typical = view.typical.version(pool_idx);
-            self.seen = 0;
             self.scores.clear();
+            self.rooms.clear();
+            self.room = 0;
+        }
+        self.resize(pool.members.len());
+        if other_scores {
+            self.typical = typical;
             self.memo.clear();
             if pool.largest.0[GPU] > 0 {
                 self.memo.resize(MEMO, (0, 0));
             }
-            self.rooms.clear();
-            self.room = 0;
-            self.stale.clear();
-            self.resize(pool.members.len());
+        }
+        if is_new {
             for position in 0..pool.members.len() {
                 self.set_room(position, pool.members[position], class, view);
-                self.scores[position] = self.score(position, pool_idx, class, view);
-            }
-            for block in 0..self.maxima.len() {
-                self.refresh_block(block);
             }
         } else {
-            self.resize(pool.members.len());
             let from = (self.seen - pool.log_start) as usize;
             for (at, position) in pool.log[from..].iter().enumerate() {
                 let position = *position as usize;
@@ -175,13 +189,42 @@ impl Board {
                 if respecified {
                     self.set_room(position, node, class, view);
                 }
-                self.rescore(position, pool_idx, class, view);
+                if !other_scores {
+                    self.rescore(position, pool_idx, class, view);
+                }
             }
-            for position in std::mem::take(&mut self.stale) {
+        }
+        let stale = std::mem::take(&mut self.stale);
+        if other_scores {
+            for position in 0..pool.members.len() {
+                self.scores[position] = self.score(position, pool_idx, class, view);
+            }
+            for block in 0..self.maxima.len() {
+                self.refresh_block(block);
+            }
+        } else {
+            for position in stale {
                 self.rescore(position as usize, pool_idx, class, view);
             }
         }
         self.seen = pool.log_end();
+    }
+
+    /// What the floors of the class's spreads are, over nodes that are not out of the question.
+    fn floors_now(&mut self, pool_idx: PoolIdx, class: &Class, view: View<'_>) -> Vec<u32> {
+        if class.spread.is_empty() {
+            return Vec::new();
+        }
+        let pool = view.cluster.pool(pool_idx);
+        if self.homes_of != (pool.layout, pool.specs) {
+            self.homes_of = (pool.layout, pool.specs);
+            let members = pool.members.iter().copied();
+            let open = members
+                .filter(|node| *node != HOLE)
+                .filter(|node| view.cluster.excluded(*node, class, &self.ask).is_none());
+            self.homes = view.domains.homes(class, open);
+        }
+        view.domains.floors(class, &self.homes)
     }
 
     /// Follows every change since the board was taken; needed where one seat decides over other nodes.
@@ -297,15 +340,21 @@ impl Board {
         if !view.cluster.fits(node, &self.ask) {
             return 0;
         }
-        if class.has_affinity() && !view.domains.allows(class, node) {
+        let related = class.has_affinity();
+        if related && !view.domains.allows(class, node, &self.floors) {
             return 0;
         }
+        let affinity = if related {
+            view.domains.liking(class, node, &self.floors)
+        } else {
+            8
+        };
         let at = node.0 as usize;
         let devices = &view.cluster.nodes.devices[at];
         let gpu_node = view.cluster.nodes.capacity[at].0[GPU] > 0;
         let wants_gpu = self.ask.amount.0[GPU] > 0;
         let liked = u64::from(!view.cluster.disliked(node, class));
-        let keeps_off = u64::from(wants_gpu || !gpu_node);
+        let keeps_off = u64::from((wants_gpu || !gpu_node) && !view.cluster.nodes.bound[at]);
         let preference = 15 - preference(&self.ask, node, view.cluster).min(15) as u64;
         let weighed = view.weighing.fragmentation && !self.memo.is_empty();
         let loss = if weighed && gpu_node && !devices.is_empty() {
@@ -321,36 +370,54 @@ impl Board {
         } else {
             0
         };
-        // The most that a loss can be is 1023: smaller is better.
-        let gentle = 1_023 - loss.min(1_023);
-        let tight = 32_767 - residual(node, &self.ask.amount, pool, view.cluster);
+        let cut = if self.ask.others.is_empty() {
+            None
+        } else {
+            cut_fit(devices, &self.ask)
+        };
+        let (loss, tight) = match cut {
+            // Parts of devices: the fewest places spoilt, then the fullest device, then the fullest node.
+            Some((spoilt, used, all)) => {
+                let tight = (u64::from(used) << 7 | u64::from(all).min(127)).min(FIT_MAX);
+                (spoilt as u64, tight)
+            }
+            None => {
+                let left = residual(node, &self.ask.amount, pool, view.cluster);
+                (loss, FIT_MAX - left)
+            }
+        };
+        let gentle = LOSS_MAX - loss.min(LOSS_MAX);
         let fit = if view.cluster.pool(pool).is_spread() {
-            32_767 - tight
+            FIT_MAX - tight
         } else {
             tight
         };
         let number = u64::from(u32::MAX - view.cluster.nodes.id[at].0);
-        let (high, low) = if view.weighing.models_first {
-            (preference << 10, gentle)
+        let weighed = if view.weighing.models_first {
+            preference << 21 | gentle << 12 | fit
         } else {
-            (gentle << 4, preference)
+            gentle << 16 | fit << 4 | preference
         };
-        1 << 63 | liked << 62 | keeps_off << 61 | (high | low) << 47 | fit << 32 | number
+        1 << 63 | liked << 62 | keeps_off << 61 | affinity << 57 | weighed << 32 | number
     }
 }
 
-/// How much is left over, in 1/32768 of the pool's largest node: half by CPU, half by the scarcer other.
+/// How much is left over, in 1/4096 of the pool's largest node: by GPU on nodes that have them, else half by CPU
+/// and half by memory. CPU says nothing beside GPUs: packing it tightly strands them (decision 15).
 fn residual(node: NodeIdx, ask: &Amount, pool: PoolIdx, cluster: &Cluster) -> u64 {
     let largest = &cluster.pool(pool).largest;
     let free = &cluster.nodes.free[node.0 as usize];
-    let other = if largest.0[GPU] > 0 { GPU } else { MEMORY };
     let part = |lane: usize| {
         let left = (free.0[lane] - ask.0[lane]).clamp(0, largest.0[lane]);
         // Amounts of memory are large: divide first where the product would not fit.
         let scale = (largest.0[lane] >> 40) + 1;
-        ((left / scale) * 16_383 / (largest.0[lane] / scale).max(1)) as u64
+        ((left / scale) * (FIT_MAX as i64 / 2) / (largest.0[lane] / scale).max(1)) as u64
     };
-    part(CPU) + part(other)
+    if cluster.nodes.capacity[node.0 as usize].0[GPU] > 0 {
+        2 * part(GPU)
+    } else {
+        part(CPU) + part(MEMORY)
+    }
 }
 
 /// The position of the best model of the node that has room, in the class's list.

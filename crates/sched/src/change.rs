@@ -5,48 +5,128 @@
 
 use crate::amount::{Amount, LANES};
 use crate::class::{Class, ClassIdx};
-use crate::cluster::{HOLE, NodeIdx, PoolIdx};
-use crate::explain::Blocker;
+use crate::cluster::NodeIdx;
+use crate::event::Toleration;
+use crate::explain::{Blocker, Change};
 use crate::ledger::{QueueIdx, show};
 use crate::names::Name;
+use crate::pool::{HOLE, PoolIdx};
 use crate::sched::Sched;
 use crate::task::TaskIdx;
-use base::Time;
-use base::resources::show_gpus;
+use base::{Span, Time};
 use std::collections::BTreeMap;
 
 /// The most sizes that are tried for one task.
 const TRIES_MAX: u64 = 64;
 
 impl Sched {
-    pub(crate) fn smallest_change(&self, idx: TaskIdx) -> Option<String> {
+    pub(crate) fn smallest_change(&self, idx: TaskIdx, now: Time) -> Option<Change> {
         let task = self.tasks.get(idx);
         let queue = task.queue;
         let [(class_idx, min, _)] = self.parts_of(idx)[..] else {
             return None;
         };
-        let held_up = self
-            .reservations
-            .values()
-            .any(|reservation| reservation.task != task.id);
         let stops = self.nominations.contains_key(&task.id);
-        if self.ledger.queue(queue).spec.is_none() || held_up || stops || min == 0 {
+        let class = self.classes.class(class_idx);
+        // Members that keep away from each other are not simply counted.
+        let related = class.has_affinity() && min > 1;
+        if self.ledger.queue(queue).spec.is_none() || stops || related || min == 0 {
             return None;
         }
-        let class = self.classes.class(class_idx);
-        let pools = self.pools_of(class_idx);
-        let fits = |class: &Class, min: u32| {
-            pools
-                .iter()
-                .any(|pool| self.blocker(queue, class, min, *pool, true).is_none())
+        let mut pools = self.pools_of(class_idx);
+        pools.retain(|pool| {
+            let first = self.waiting.blocked(queue, *pool);
+            first.is_none_or(|first| first >= task.order())
+        });
+        let fits_in = |class: &Class, min: u32, pool: PoolIdx| {
+            self.blocker(queue, class, min, pool, true).is_none()
         };
+        if !self.kept_from(idx, now).is_empty() {
+            let fitting = pools.iter().find(|pool| fits_in(class, min, **pool))?;
+            return self.end_before_reserved(idx, *fitting, now);
+        }
+        let promised = |pool: &PoolIdx| {
+            let ask = self.claimant(idx, *pool, 1).ask;
+            self.promised_to(idx, *pool, &ask, now)
+        };
+        let (kept, open): (Vec<PoolIdx>, Vec<PoolIdx>) =
+            pools.iter().partition(|pool| promised(pool).is_some());
+        let fits = |class: &Class, min: u32| open.iter().any(|pool| fits_in(class, min, *pool));
         if fits(class, min) {
             return None;
         }
-        self.by_quota(queue, class, min, &pools)
+        if let Some(pool) = kept.into_iter().find(|pool| fits_in(class, min, *pool)) {
+            return self.leave_before_promised(idx, pool, now);
+        }
+        self.by_quota(queue, class, min, &open)
             .or_else(|| fewer_gpus(class, min, &fits))
             .or_else(|| fewer_members(class, min, &fits))
-            .or_else(|| self.another_model(class, min, &pools, &fits))
+            .or_else(|| self.another_model(class, min, &open, &fits))
+            .or_else(|| looser_level(class, min, &fits))
+            .or_else(|| self.one_more_taint(class, min, &open, &fits))
+    }
+
+    /// A time limit with which it is over before the first who waits could start.
+    fn end_before_reserved(&self, idx: TaskIdx, pool: PoolIdx, now: Time) -> Option<Change> {
+        let shadow = self.reservations.get(&pool)?.shadow?;
+        let limit = shadow.since(now);
+        let ask = self.claimant(idx, pool, 1).ask;
+        let preemptible = self.tasks.get(idx).preemptible;
+        let rule = (Some(limit), preemptible);
+        let is_enough =
+            self.reservations.len() == 1 && self.promised_if(idx, pool, &ask, rule, now).is_none();
+        (limit > Span::ZERO && is_enough).then_some(Change::TimeLimit(limit))
+    }
+
+    /// Consent, or a time limit, with which the capacity is back before it is promised.
+    fn leave_before_promised(&self, idx: TaskIdx, pool: PoolIdx, now: Time) -> Option<Change> {
+        let task = self.tasks.get(idx);
+        let ask = self.claimant(idx, pool, 1).ask;
+        let free = |limit, preemptible| {
+            self.promised_if(idx, pool, &ask, (limit, preemptible), now)
+                .is_none()
+        };
+        if !task.preemptible && free(task.time_limit, true) {
+            return Some(Change::BePreemptible);
+        }
+        let (_, from) = self.promised_to(idx, pool, &ask, now)?;
+        let limit = from.since(now);
+        (limit > Span::ZERO && free(Some(limit), task.preemptible))
+            .then_some(Change::TimeLimit(limit))
+    }
+
+    fn one_more_taint(
+        &self,
+        class: &Class,
+        min: u32,
+        pools: &[PoolIdx],
+        fits: &dyn Fn(&Class, u32) -> bool,
+    ) -> Option<Change> {
+        let mut keys: Vec<&str> = Vec::new();
+        for pool in pools {
+            for node in &self.cluster.pool(*pool).members {
+                if *node == HOLE {
+                    continue;
+                }
+                for taint in &self.cluster.nodes.text[node.0 as usize].taints {
+                    let is_new = !keys.contains(&taint.key.as_str());
+                    if is_new && !crate::ask::tolerated(&class.spec, taint) {
+                        keys.push(&taint.key);
+                    }
+                }
+            }
+        }
+        keys.sort_unstable();
+        let found = keys.into_iter().take(TRIES_MAX as usize).find(|key| {
+            let mut wider = class.clone();
+            wider.spec.tolerations.push(Toleration {
+                key: (*key).to_owned(),
+                value: None,
+                effect: None,
+            });
+            fits(&wider, min)
+        })?;
+        Some(Change::Tolerate(found.to_owned()))
     }
 
     fn by_quota(
@@ -55,7 +135,7 @@ impl Sched {
         class: &Class,
         min: u32,
         pools: &[PoolIdx],
-    ) -> Option<String> {
+    ) -> Option<Change> {
         for pool in pools {
             if self.blocker(queue, class, min, *pool, false).is_some() {
                 continue;
@@ -81,11 +161,12 @@ impl Sched {
                     .cluster
                     .pool(*pool)
                     .lane_name(lane, &self.cluster.names);
-                let name = &self.ledger.queue(above).name;
-                return Some(format!(
-                    "raise the {lane_name} limit of queue `{name}` by {}",
-                    show(lane, over)
-                ));
+                return Some(Change::RaiseLimit {
+                    queue: self.ledger.queue(above).name.clone(),
+                    lane: lane_name.to_owned(),
+                    by: over.max(0) as u64,
+                    shown: show(lane, over),
+                });
             }
         }
         None
@@ -97,7 +178,7 @@ impl Sched {
         min: u32,
         pools: &[PoolIdx],
         fits: &dyn Fn(&Class, u32) -> bool,
-    ) -> Option<String> {
+    ) -> Option<Change> {
         if class.models.is_empty() {
             return None;
         }
@@ -121,7 +202,7 @@ impl Sched {
             wider.models.push(**model);
             fits(&wider, min)
         })?;
-        Some(format!("allow GPU model `{}`", text(found)))
+        Some(Change::AllowModel(text(found).to_owned()))
     }
 
     /// By the declared ends of others, were nobody else to come.
@@ -185,7 +266,19 @@ impl Sched {
     }
 }
 
-fn fewer_gpus(class: &Class, min: u32, fits: &dyn Fn(&Class, u32) -> bool) -> Option<String> {
+fn looser_level(class: &Class, min: u32, fits: &dyn Fn(&Class, u32) -> bool) -> Option<Change> {
+    let level = class
+        .spec
+        .topology
+        .as_ref()
+        .filter(|level| level.required)?;
+    let mut looser = class.clone();
+    looser.topology = None;
+    looser.within = None;
+    fits(&looser, min).then(|| Change::PreferLevel(level.level.clone()))
+}
+
+fn fewer_gpus(class: &Class, min: u32, fits: &dyn Fn(&Class, u32) -> bool) -> Option<Change> {
     let asked = class.spec.request.gpu_milli;
     if asked == 0 {
         return None;
@@ -200,17 +293,16 @@ fn fewer_gpus(class: &Class, min: u32, fits: &dyn Fn(&Class, u32) -> bool) -> Op
         let mut smaller = class.clone();
         smaller.spec.request.gpu_milli = less;
         if fits(&smaller, min) {
-            return Some(format!(
-                "ask {} GPUs instead of {}",
-                show_gpus(less),
-                show_gpus(asked)
-            ));
+            return Some(Change::FewerGpus {
+                ask: less,
+                instead: asked,
+            });
         }
     }
     None
 }
 
-fn fewer_members(class: &Class, min: u32, fits: &dyn Fn(&Class, u32) -> bool) -> Option<String> {
+fn fewer_members(class: &Class, min: u32, fits: &dyn Fn(&Class, u32) -> bool) -> Option<Change> {
     let (mut fit, mut too_many) = (0, min);
     // What fits for some fits for fewer.
     while too_many - fit > 1 {
@@ -221,5 +313,8 @@ fn fewer_members(class: &Class, min: u32, fits: &dyn Fn(&Class, u32) -> bool) ->
             too_many = middle;
         }
     }
-    (fit > 0).then(|| format!("ask {fit} members instead of {min}"))
+    (fit > 0).then_some(Change::FewerMembers {
+        ask: fit,
+        instead: min,
+    })
 }

@@ -3,6 +3,7 @@
 //! A [`Class`] is a group without its name and counts; a [`Shape`] is a whole gang. Both are shared by
 //! reference count, so the tables hold what the living tasks need and no more.
 
+use crate::ask::Within;
 use crate::event::{GroupSpec, TaskSpec};
 use crate::hash::{Folded, Map};
 use crate::names::{Name, Names};
@@ -25,15 +26,35 @@ pub(crate) struct Class {
     pub(crate) with: Vec<(Name, Name)>,
     pub(crate) against: Vec<(Name, Name)>,
     pub(crate) keys: Vec<Name>,
+    /// Soft relations: (key, label, whether it is liked near).
+    pub(crate) prefer: Vec<(Name, Name, bool)>,
+    pub(crate) at_most: Vec<(Name, Name, u32)>,
+    pub(crate) spread: Vec<SpreadRule>,
     pub(crate) topology: Option<(Name, bool)>,
+    /// The fast group below the node that a member's GPUs must share.
+    pub(crate) within: Option<Within>,
     refs: u32,
     digest: u64,
 }
 
 impl Class {
     pub(crate) fn has_affinity(&self) -> bool {
-        !(self.with.is_empty() && self.against.is_empty() && self.keys.is_empty())
+        !(self.with.is_empty()
+            && self.against.is_empty()
+            && self.keys.is_empty()
+            && self.prefer.is_empty()
+            && self.at_most.is_empty()
+            && self.spread.is_empty())
     }
+}
+
+/// Carriers of a key over the domains of a label.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpreadRule {
+    pub(crate) key: Name,
+    pub(crate) label: Name,
+    pub(crate) skew_max: u32,
+    pub(crate) required: bool,
 }
 
 /// Members of one group of a gang.
@@ -155,27 +176,55 @@ impl Classes {
                 }
             }
         }
-        let mut pairs = |list: &[(String, String)]| {
+        let mut pairs = |list: &[(String, String)]| -> Vec<(Name, Name)> {
             list.iter()
                 .map(|(key, label)| (names.intern(key), names.intern(label)))
                 .collect()
         };
         let with = pairs(&group.affinity.with);
         let against = pairs(&group.affinity.against);
+        let mut prefer: Vec<(Name, Name, bool)> = Vec::new();
+        for (list, liked) in [
+            (&group.affinity.prefer_with, true),
+            (&group.affinity.prefer_against, false),
+        ] {
+            let named = pairs(list).into_iter();
+            prefer.extend(named.map(|(key, label)| (key, label, liked)));
+        }
+        let at_most = group.affinity.at_most.iter();
+        let at_most = at_most
+            .map(|(key, label, most)| (names.intern(key), names.intern(label), *most))
+            .collect();
+        let spread = group.affinity.spread.iter();
+        let spread = spread
+            .map(|rule| SpreadRule {
+                key: names.intern(&rule.key),
+                label: names.intern(&rule.label),
+                skew_max: rule.skew_max.max(1),
+                required: rule.required,
+            })
+            .collect();
+        let topology = group.topology.as_ref();
+        let node_level = topology.filter(|t| Within::of(&t.level).is_none());
         let class = Class {
             models: group.gpu_models.iter().map(|m| names.intern(m)).collect(),
             with,
             against,
+            prefer,
+            at_most,
+            spread,
             keys: group
                 .affinity
                 .keys
                 .iter()
                 .map(|k| names.intern(k))
                 .collect(),
-            topology: group
+            topology: node_level.map(|t| (names.intern(&t.level), t.required)),
+            within: group
                 .topology
                 .as_ref()
-                .map(|t| (names.intern(&t.level), t.required)),
+                .filter(|t| t.required)
+                .and_then(|t| Within::of(&t.level)),
             spec: GroupSpec {
                 name: String::new(),
                 count: 0,

@@ -3,116 +3,21 @@
 //! Every change of a node is noted in its pool's change log, so that cached scores refresh only what
 //! changed. Nothing here knows about tasks or queues.
 
-use crate::amount::{Amount, CPU, EXTENDED, GPU, LANES, MEMORY, SLOTS, UNLIMITED, lane_amount};
+use crate::amount::{Amount, CPU, GPU, LANES, MEMORY, SLOTS, UNLIMITED, lane_amount};
+use crate::ask::{Ask, Excluded, Other, taint_text, tolerated};
 use crate::class::Class;
 use crate::decision::DeviceShare;
-use crate::event::{
-    DeviceMode, GroupSpec, NodeId, NodeSpec, Packing, PoolSpec, Taint, TaintEffect, Toleration,
+use crate::devices::{
+    DEVICES_MAX, Device, count_devices, count_devices_empty, devices_fit, pick, pick_on,
 };
+use crate::event::{DeviceMode, NodeId, NodeSpec, PoolSpec, Taint, TaintEffect};
 use crate::hash::Map;
 use crate::names::{Name, Names};
-use base::Bytes;
-
-/// Position of a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct PoolIdx(pub(crate) u32);
+use crate::pool::{HOLE, NO_POOL, Pool, PoolIdx};
 
 /// Position of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NodeIdx(pub(crate) u32);
-
-/// The pool of nodes that belong to none. It has no spec, so nothing starts there.
-pub(crate) const NO_POOL: PoolIdx = PoolIdx(0);
-
-/// A hole in a pool's list of members.
-pub(crate) const HOLE: NodeIdx = NodeIdx(u32::MAX);
-
-/// The most devices of one node; more are ignored.
-pub(crate) const DEVICES_MAX: usize = 64;
-
-/// One pool with its members and the log of their changes.
-#[derive(Debug)]
-pub(crate) struct Pool {
-    pub(crate) name: String,
-    /// `None` where the pool is gone or was only mentioned.
-    pub(crate) spec: Option<PoolSpec>,
-    /// The extended resources of this pool; position + `EXTENDED` is the lane.
-    pub(crate) extended: Vec<Name>,
-    /// Nodes by position; holes are reused.
-    pub(crate) members: Vec<NodeIdx>,
-    holes: Vec<u32>,
-    /// How many members there are.
-    pub(crate) count: usize,
-    /// The largest amount that any member has, for normalising; right after `refresh_largest`.
-    pub(crate) largest: Amount,
-    largest_stale: bool,
-    /// All that the present members have.
-    pub(crate) capacity: Amount,
-    /// Changes with `largest`, the lanes or the spec: cached scores are then void.
-    pub(crate) layout: u32,
-    /// Positions that changed, oldest first; the first entry has sequence `log_start`.
-    pub(crate) log: Vec<u32>,
-    pub(crate) log_start: u64,
-    /// Grows whenever something may fit that did not fit before.
-    pub(crate) gains: u64,
-}
-
-impl Pool {
-    /// The sequence that the next change gets.
-    pub(crate) fn log_end(&self) -> u64 {
-        self.log_start + self.log.len() as u64
-    }
-
-    pub(crate) fn lane(&self, resource: Name) -> Option<usize> {
-        let at = self.extended.iter().position(|name| *name == resource)?;
-        Some(EXTENDED + at)
-    }
-
-    fn lane_or_new(&mut self, resource: Name) -> Option<usize> {
-        if let Some(lane) = self.lane(resource) {
-            return Some(lane);
-        }
-        if self.extended.len() == LANES - EXTENDED {
-            return None;
-        }
-        self.extended.push(resource);
-        self.layout += 1;
-        Some(EXTENDED + self.extended.len() - 1)
-    }
-
-    pub(crate) fn lane_name<'a>(&self, lane: usize, names: &'a Names) -> &'a str {
-        match lane {
-            CPU => "cpu",
-            MEMORY => "memory",
-            GPU => "gpu",
-            SLOTS => "slots",
-            _ => names.text(self.extended[lane - EXTENDED]),
-        }
-    }
-
-    pub(crate) fn is_spread(&self) -> bool {
-        self.spec
-            .as_ref()
-            .is_some_and(|spec| spec.packing == Packing::Spread)
-    }
-}
-
-/// One named device.
-#[derive(Clone, Debug)]
-pub(crate) struct Device {
-    pub(crate) id: Box<str>,
-    pub(crate) class: Name,
-    pub(crate) model: Name,
-    pub(crate) memory: i64,
-    /// Thousandths left; below zero where capacity is claimed before it is free.
-    pub(crate) left: i32,
-    pub(crate) memory_left: i64,
-    pub(crate) healthy: bool,
-    /// Held, but not in the node's last list.
-    pub(crate) missing: bool,
-    pub(crate) link_group: u16,
-    pub(crate) numa: u16,
-}
 
 /// What is rarely read of a node.
 #[derive(Debug)]
@@ -140,53 +45,13 @@ pub(crate) struct Nodes {
     pub(crate) models: Vec<Box<[(Name, i64)]>>,
     pub(crate) text: Vec<NodeText>,
     pub(crate) present: Vec<bool>,
+    /// Guaranteed as a whole to some queue.
+    pub(crate) bound: Vec<bool>,
     /// Sequence of the last change in its pool's log.
     pub(crate) changed: Vec<u64>,
     /// Sequence of the last change of what the node is, rather than what is free of it.
     pub(crate) respecified: Vec<u64>,
     unused: Vec<NodeIdx>,
-}
-
-/// What a member asks of a node of one pool, in that pool's lanes.
-#[derive(Clone, Debug)]
-pub(crate) struct Ask {
-    pub(crate) amount: Amount,
-    /// Whole GPUs, then the part of one more.
-    pub(crate) gpus: u32,
-    pub(crate) part: i32,
-    pub(crate) gpu_memory: i64,
-    pub(crate) models: Vec<Name>,
-    /// Named devices of other classes: (class, how many).
-    pub(crate) others: Vec<(Name, u32)>,
-    /// A resource that no node of the pool has.
-    pub(crate) unknown: Option<Name>,
-    pub(crate) per_node_max: u32,
-}
-
-/// Why a node is out of the question for a class, full or empty.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Excluded {
-    Cordoned,
-    Selector(String),
-    Taint(String),
-    Model,
-    GpuMemory,
-    Fraction,
-    Affinity,
-}
-
-impl std::fmt::Display for Excluded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Excluded::Cordoned => f.write_str("being unschedulable"),
-            Excluded::Selector(key) => write!(f, "the selector `{key}`"),
-            Excluded::Taint(key) => write!(f, "the taint `{key}`"),
-            Excluded::Model => f.write_str("the GPU model"),
-            Excluded::GpuMemory => f.write_str("the memory of their GPUs"),
-            Excluded::Fraction => f.write_str("counted GPUs, which cannot be shared"),
-            Excluded::Affinity => f.write_str("the affinity"),
-        }
-    }
 }
 
 /// Pools, nodes and the words they use.
@@ -242,21 +107,7 @@ impl Cluster {
         if !name.is_empty() {
             self.pool_by_name.insert(name.clone(), idx);
         }
-        self.pools.push(Pool {
-            name,
-            spec: None,
-            extended: Vec::new(),
-            members: Vec::new(),
-            holes: Vec::new(),
-            count: 0,
-            largest: Amount::ZERO,
-            largest_stale: false,
-            capacity: Amount::ZERO,
-            layout: 0,
-            log: Vec::new(),
-            log_start: 1,
-            gains: 0,
-        });
+        self.pools.push(Pool::new(name));
         idx
     }
 
@@ -302,10 +153,12 @@ impl Cluster {
             nodes.models.push(Box::default());
             nodes.text.push(text);
             nodes.present.push(false);
+            nodes.bound.push(false);
             nodes.changed.push(0);
             nodes.respecified.push(0);
         } else {
             nodes.id[at] = id;
+            nodes.bound[at] = false;
             nodes.capacity[at] = Amount::ZERO;
             nodes.free[at] = Amount::ZERO;
             nodes.devices[at] = Box::default();
@@ -340,12 +193,19 @@ impl Cluster {
         self.nodes.position[at] = position;
     }
 
+    /// What a node is has changed, rather than what is free of it.
+    fn note_respecified(&mut self, at: usize) {
+        self.nodes.respecified[at] = self.nodes.changed[at];
+        self.pools[self.nodes.pool[at].0 as usize].specs += 1;
+    }
+
     fn leave(&mut self, idx: NodeIdx) {
         self.touch(idx);
         let at = idx.0 as usize;
         let (capacity, position) = (self.nodes.capacity[at], self.nodes.position[at]);
         let pool = &mut self.pools[self.nodes.pool[at].0 as usize];
         pool.members[position as usize] = HOLE;
+        pool.specs += 1;
         pool.holes.push(position);
         pool.count -= usize::from(self.nodes.present[at]);
         pool.largest_stale = true;
@@ -382,49 +242,41 @@ impl Cluster {
         for (resource, amount) in &spec.allocatable.extended {
             resources.push((self.names.intern(resource), lane_amount(*amount)));
         }
-        let mut devices = Vec::new();
+        let mut devices: Vec<Device> = Vec::new();
+        let mut declared: Vec<Name> = Vec::new();
         let mut models: Vec<(Name, i64)> = Vec::new();
         if !spec.devices.is_empty() {
             capacity.0[GPU] = 0;
         }
         for device in spec.devices.iter().take(DEVICES_MAX) {
-            let class = self.names.intern(&device.class);
-            let model = self.names.intern(&device.model);
-            let memory = lane_amount(device.memory.0);
-            if device.healthy && class == self.gpu {
+            let device = Device::new(device, &mut self.names);
+            if device.healthy && device.class == self.gpu {
                 capacity.0[GPU] += 1_000;
-                models.push((model, memory));
+                models.push((device.model, device.memory));
             }
-            if class != self.gpu {
-                // The devices themselves are the truth about their number.
-                let amount = i64::from(device.healthy);
-                let first = devices.iter().all(|d: &Device| d.class != class);
-                match resources.iter_mut().find(|(name, _)| *name == class) {
+            // The devices themselves are the truth about what they carry.
+            let mut declare = |name: Name, amount: i64| {
+                let first = !declared.contains(&name);
+                declared.push(name);
+                match resources.iter_mut().find(|(other, _)| *other == name) {
                     Some((_, sum)) if first => *sum = amount,
                     Some((_, sum)) => *sum += amount,
-                    None => resources.push((class, amount)),
+                    None => resources.push((name, amount)),
                 }
+            };
+            let well = i64::from(device.healthy);
+            if device.class != self.gpu {
+                declare(device.class, well);
             }
-            devices.push(Device {
-                id: device.id.as_str().into(),
-                class,
-                model,
-                memory,
-                left: 1_000,
-                memory_left: memory,
-                healthy: device.healthy,
-                missing: false,
-                link_group: device.link_group,
-                numa: device.numa,
-            });
+            for lane in device.lanes() {
+                declare(lane.name, well * lane.total);
+            }
+            for cut in device.cuts() {
+                declare(cut.name, well * cut.count_max());
+            }
+            devices.push(device);
         }
-        devices.extend(missing.into_iter().map(|device| Device {
-            healthy: false,
-            missing: true,
-            left: 1_000,
-            memory_left: device.memory,
-            ..device
-        }));
+        devices.extend(missing.into_iter().map(Device::set_aside));
         for (resource, amount) in resources {
             if let Some(lane) = self.pools[pool_idx.0 as usize].lane_or_new(resource) {
                 capacity.0[lane] = amount;
@@ -460,7 +312,7 @@ impl Cluster {
             counted: counted.into_boxed_slice(),
         };
         self.touch(idx);
-        self.nodes.respecified[at] = self.nodes.changed[at];
+        self.note_respecified(at);
         idx
     }
 
@@ -477,7 +329,7 @@ impl Cluster {
             self.nodes.capacity[at] = Amount::ZERO;
             self.nodes.free[at] -= &capacity;
             self.touch(idx);
-            self.nodes.respecified[at] = self.nodes.changed[at];
+            self.note_respecified(at);
         }
     }
 
@@ -494,7 +346,7 @@ impl Cluster {
             std::mem::swap(named, counted);
         }
         self.touch(idx);
-        self.nodes.respecified[at] = self.nodes.changed[at];
+        self.note_respecified(at);
     }
 
     /// Keeps everything off a node until it is announced again.
@@ -502,7 +354,7 @@ impl Cluster {
         let at = idx.0 as usize;
         self.nodes.text[at].unschedulable = true;
         self.touch(idx);
-        self.nodes.respecified[at] = self.nodes.changed[at];
+        self.note_respecified(at);
     }
 
     /// The devices that a node declared, named or counted.
@@ -567,7 +419,11 @@ impl Cluster {
             match name.and_then(|name| Some((name, pool.lane(name)?))) {
                 Some((name, lane)) => {
                     amount.0[lane] = lane_amount(*count);
-                    others.push((name, u32::try_from(*count).unwrap_or(u32::MAX)));
+                    others.push(Other {
+                        name,
+                        count: u32::try_from(*count).unwrap_or(u32::MAX),
+                        lane,
+                    });
                 }
                 // A name that was never interned has no node either; `gpu` stands for any such name.
                 None => unknown = Some(name.unwrap_or(self.gpu)),
@@ -582,6 +438,8 @@ impl Cluster {
             others,
             unknown,
             per_node_max: class.spec.per_node_max,
+            within: class.within,
+            tolerations: class.spec.tolerations.clone(),
         }
     }
 
@@ -603,7 +461,7 @@ impl Cluster {
         for taint in &text.taints {
             let hard = taint.effect != TaintEffect::PreferNoSchedule;
             if hard && !tolerated(&class.spec, taint) {
-                return Some(Excluded::Taint(taint.key.clone()));
+                return Some(Excluded::Taint(taint_text(taint)));
             }
         }
         if ask.amount.0[GPU] > 0 {
@@ -633,6 +491,15 @@ impl Cluster {
             }
             return None;
         }
+        let mut gpus = devices.iter().filter(|d| d.class == self.gpu).peekable();
+        if let Some(first) = gpus.peek().copied()
+            && !gpus.any(|device| device.is_open(ask))
+        {
+            let mark = first.taints().first();
+            return Some(Excluded::Sick(
+                mark.map_or("unhealthy".to_owned(), taint_text),
+            ));
+        }
         let model_fits = |model: &Name| ask.models.is_empty() || ask.models.contains(model);
         if !models.iter().any(|(model, _)| model_fits(model)) {
             return (!ask.models.is_empty()).then_some(Excluded::Model);
@@ -640,13 +507,16 @@ impl Cluster {
         let memory_fits = models
             .iter()
             .any(|(model, memory)| model_fits(model) && *memory >= ask.gpu_memory);
-        (!memory_fits).then_some(Excluded::GpuMemory)
+        if !memory_fits {
+            return Some(Excluded::GpuMemory);
+        }
+        None
     }
 
     pub(crate) fn label(&self, idx: NodeIdx, key: &str) -> Option<&str> {
         let text = &self.nodes.text[idx.0 as usize];
-        let name = self.names.find(key)?;
-        let found = text.labels.iter().find(|(key, _)| *key == name);
+        let name = self.names.find(key);
+        let found = text.labels.iter().find(|(key, _)| Some(*key) == name);
         match found {
             Some((_, value)) => Some(value),
             None if key == "host" => Some(&text.name),
@@ -685,26 +555,8 @@ impl Cluster {
         if by_lanes == 0 || devices.is_empty() {
             return by_lanes;
         }
-        if ask.part == 0 && ask.others.is_empty() {
-            if ask.gpus == 0 {
-                return by_lanes;
-            }
-            let whole = devices
-                .iter()
-                .filter(|d| whole_free(d, ask, self.gpu))
-                .count() as u32;
-            return by_lanes.min(whole / ask.gpus);
-        }
-        let mut devices = devices.to_vec();
-        for count in 0..by_lanes {
-            let Some(shares) = pick(&devices, ask, self.gpu) else {
-                return count;
-            };
-            for share in &shares {
-                use_share(&mut devices[share.device as usize], share, -1);
-            }
-        }
-        by_lanes
+        let pool = self.pool(self.nodes.pool[at]);
+        count_devices(devices, ask, self.gpu, &|name| pool.lane(name), by_lanes)
     }
 
     /// How many members an empty node of this kind would hold; at most `u16::MAX`.
@@ -715,19 +567,8 @@ impl Cluster {
             count = count.min(i64::from(ask.per_node_max));
         }
         let devices = &self.nodes.devices[at];
-        if count > 0 && !devices.is_empty() && (ask.gpus > 0 || ask.part > 0) {
-            let good = devices.iter().filter(|device| {
-                let large = device.memory >= ask.gpu_memory;
-                device.class == self.gpu && device.healthy && large && model_fits(device, ask)
-            });
-            let good = good.count() as i64;
-            let by_devices = match (ask.gpus, ask.part) {
-                (gpus, 0) => good / i64::from(gpus),
-                (0, part) => good * (1_000 / i64::from(part)),
-                (gpus, _) => good / (i64::from(gpus) + 1),
-            };
-            count =
-                count.min(by_devices.max(i64::from(by_devices == 0 && good > i64::from(ask.gpus))));
+        if let Some(by_devices) = count_devices_empty(devices, ask, self.gpu) {
+            count = count.min(by_devices);
         }
         u16::try_from(count.max(0)).unwrap_or(u16::MAX)
     }
@@ -744,27 +585,7 @@ impl Cluster {
         ask: &Ask,
         device: u16,
     ) -> Option<Vec<DeviceShare>> {
-        let devices = &self.nodes.devices[idx.0 as usize];
-        let memory = if ask.gpu_memory > 0 {
-            part_memory(&devices[device as usize], ask)
-        } else {
-            0
-        };
-        let part = DeviceShare {
-            device,
-            milli: ask.part as u16,
-            memory: Bytes(memory as u64),
-        };
-        if ask.others.is_empty() {
-            return Some(vec![part]);
-        }
-        let others = Ask {
-            part: 0,
-            ..ask.clone()
-        };
-        let mut shares = vec![part];
-        shares.extend(pick(devices, &others, self.gpu)?);
-        Some(shares)
+        pick_on(&self.nodes.devices[idx.0 as usize], ask, self.gpu, device)
     }
 
     /// Takes capacity; the caller has checked that it fits, or reports a fact.
@@ -806,7 +627,8 @@ impl Cluster {
             for share in shares {
                 // A share of a device that has gone from the node holds nothing.
                 if let Some(device) = devices.get_mut(share.device as usize) {
-                    use_share(device, share, sign);
+                    let pool = &self.pools[self.nodes.pool[at].0 as usize];
+                    device.use_share(share, amount, &|name| pool.lane(name), sign);
                 }
             }
             // Sick devices count neither as capacity nor as use.
@@ -817,171 +639,4 @@ impl Cluster {
                 .sum();
         }
     }
-}
-
-/// Whether a group consents to a taint.
-pub(crate) fn tolerated(group: &GroupSpec, taint: &Taint) -> bool {
-    group.tolerations.iter().any(|toleration: &Toleration| {
-        (toleration.key.is_empty() || toleration.key == taint.key)
-            && toleration
-                .value
-                .as_ref()
-                .is_none_or(|value| *value == taint.value)
-            && toleration
-                .effect
-                .is_none_or(|effect| effect == taint.effect)
-    })
-}
-
-fn use_share(device: &mut Device, share: &DeviceShare, sign: i32) {
-    device.left += sign * i32::from(share.milli);
-    device.memory_left += i64::from(sign) * share_memory(device, share);
-}
-
-fn share_memory(device: &Device, share: &DeviceShare) -> i64 {
-    if share.memory.0 > 0 {
-        lane_amount(share.memory.0)
-    } else {
-        device.memory / 1_000 * i64::from(share.milli)
-    }
-}
-
-fn model_fits(device: &Device, ask: &Ask) -> bool {
-    ask.models.is_empty() || ask.models.contains(&device.model)
-}
-
-pub(crate) fn whole_free(device: &Device, ask: &Ask, gpu: Name) -> bool {
-    device.class == gpu
-        && device.healthy
-        && device.left >= 1_000
-        && device.memory >= ask.gpu_memory
-        && model_fits(device, ask)
-}
-
-pub(crate) fn part_free(device: &Device, ask: &Ask, gpu: Name) -> bool {
-    let memory = part_memory(device, ask);
-    device.class == gpu
-        && device.healthy
-        && device.left >= ask.part
-        && device.memory_left >= memory
-        && model_fits(device, ask)
-}
-
-fn part_memory(device: &Device, ask: &Ask) -> i64 {
-    if ask.gpu_memory > 0 {
-        ask.gpu_memory
-    } else {
-        device.memory / 1_000 * i64::from(ask.part)
-    }
-}
-
-fn devices_fit(devices: &[Device], ask: &Ask, gpu: Name) -> bool {
-    if devices.is_empty() {
-        return true;
-    }
-    if ask.gpus > 0 || ask.part > 0 {
-        let (mut whole, mut shared) = (0, 0);
-        for device in devices {
-            if whole_free(device, ask, gpu) {
-                whole += 1;
-            } else if ask.part > 0 && part_free(device, ask, gpu) {
-                shared += 1;
-            }
-        }
-        let part_needs = u32::from(ask.part > 0 && shared == 0);
-        if whole < ask.gpus.saturating_add(part_needs) {
-            return false;
-        }
-    }
-    ask.others.iter().all(|(class, count)| {
-        let mut of_class = devices.iter().filter(|d| d.class == *class).peekable();
-        of_class.peek().is_none()
-            || of_class.filter(|d| d.healthy && d.left >= 1_000).count() as u32 >= *count
-    })
-}
-
-/// Picks devices: a part goes where the least is left over, whole ones to the link group with the
-/// fewest free devices that holds them all.
-fn pick(devices: &[Device], ask: &Ask, gpu: Name) -> Option<Vec<DeviceShare>> {
-    if devices.is_empty() {
-        return Some(Vec::new());
-    }
-    let mut shares = Vec::new();
-    if ask.part > 0 {
-        let (at, device) = devices
-            .iter()
-            .enumerate()
-            .filter(|(_, d)| part_free(d, ask, gpu))
-            .min_by_key(|(at, d)| (d.left, *at))?;
-        shares.push(DeviceShare {
-            device: at as u16,
-            milli: ask.part as u16,
-            memory: Bytes(if ask.gpu_memory > 0 {
-                part_memory(device, ask) as u64
-            } else {
-                0
-            }),
-        });
-    }
-    if ask.gpus > 0 {
-        let taken = shares.first().map(|share| share.device);
-        let free: Vec<(u16, &Device)> = devices
-            .iter()
-            .enumerate()
-            .map(|(at, d)| (at as u16, d))
-            .filter(|(at, d)| whole_free(d, ask, gpu) && Some(*at) != taken)
-            .collect();
-        shares.extend(pick_linked(&free, ask.gpus)?.into_iter().map(whole));
-    }
-    for (class, count) in &ask.others {
-        let mut of_class = devices
-            .iter()
-            .enumerate()
-            .filter(|(_, d)| d.class == *class)
-            .peekable();
-        if of_class.peek().is_none() {
-            continue;
-        }
-        let free: Vec<u16> = of_class
-            .filter(|(_, d)| d.healthy && d.left >= 1_000)
-            .map(|(at, _)| at as u16)
-            .take(*count as usize)
-            .collect();
-        if free.len() < *count as usize {
-            return None;
-        }
-        shares.extend(free.into_iter().map(whole));
-    }
-    Some(shares)
-}
-
-fn whole(device: u16) -> DeviceShare {
-    DeviceShare {
-        device,
-        milli: 1_000,
-        memory: Bytes(0),
-    }
-}
-
-fn pick_linked(free: &[(u16, &Device)], count: u32) -> Option<Vec<u16>> {
-    let count = count as usize;
-    if free.len() < count {
-        return None;
-    }
-    let size = |group: u16| free.iter().filter(|(_, d)| d.link_group == group).count();
-    // Groups by (is it large enough, how little is left over, number); then NUMA node, then position.
-    let mut order: Vec<(usize, u16, u16, u16)> = free
-        .iter()
-        .map(|(at, d)| {
-            let size = size(d.link_group);
-            let rank = if size >= count {
-                size
-            } else {
-                2 * DEVICES_MAX - size
-            };
-            (rank, d.link_group, d.numa, *at)
-        })
-        .collect();
-    order.sort_unstable();
-    Some(order.into_iter().take(count).map(|(.., at)| at).collect())
 }

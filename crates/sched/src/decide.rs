@@ -5,12 +5,14 @@
 //! pool: a task that waits for a pool keeps the later ones of its queue out of it, and out of no other.
 
 use crate::amount::{GPU, LANES, MEMORY, SLOTS};
+use crate::answers::Pending;
 use crate::class::ClassIdx;
-use crate::cluster::PoolIdx;
 use crate::decision::{Decision, DecisionId, DecisionKind};
+use crate::fade::Fade;
 use crate::ledger::QueueIdx;
 use crate::place::{Refusal, Seat};
-use crate::sched::{Pending, Sched};
+use crate::pool::PoolIdx;
+use crate::sched::Sched;
 use crate::task::{Held, Order, Stage, TaskIdx};
 use crate::waiting::RowIdx;
 use base::Time;
@@ -45,13 +47,41 @@ impl Sched {
         };
         let mut decisions = Vec::new();
         self.cluster.refresh_largest();
+        self.refresh_cells();
+        self.fade(now);
+        self.pass_streams(now);
+        self.wake_for_calendar(now);
+        self.wake_claimants(now);
         self.wake_gained();
         self.drain(now, &mut decisions);
+        self.drain_for_calendar(now, &mut decisions);
         self.serve_nominations(now, &mut decisions);
         self.refresh_reservations();
         self.place_waiting(now, &mut budget, &mut decisions);
         self.grow(now, &mut budget, &mut decisions);
+        self.join_scattered(now, &mut budget, &mut decisions);
         decisions
+    }
+
+    /// Lets the past fade in pools that remember it.
+    fn fade(&mut self, now: Time) {
+        for at in 0..self.cluster.pools.len() {
+            if self.faded.len() <= at {
+                self.faded.push(now);
+            }
+            let spec = self.cluster.pools[at].spec.as_ref();
+            let half_life = spec.and_then(|spec| spec.half_life);
+            let elapsed = now.since(self.faded[at]);
+            match half_life {
+                Some(half_life) if Fade::is_too_soon(elapsed, half_life) => {}
+                Some(half_life) => {
+                    self.faded[at] = now;
+                    let factor = Fade::after(elapsed, half_life);
+                    self.ledger.fade(PoolIdx(at as u32), factor, &self.cluster);
+                }
+                None => self.faded[at] = now,
+            }
+        }
     }
 
     fn wake_gained(&mut self) {
@@ -127,9 +157,9 @@ impl Sched {
             let best = match level.as_slice() {
                 [only] => Some(*only),
                 _ => {
-                    let mut best: Option<((i64, i64), QueueIdx)> = None;
+                    let mut best: Option<((usize, i64, i64), QueueIdx)> = None;
                     for queue in &level {
-                        let key = self.turn(*queue);
+                        let key = self.turn(*queue, ready);
                         let is_better = best.is_none_or(|(least, other)| {
                             key < least || (key == least && self.is_older(*queue, other, ready))
                         });
@@ -168,11 +198,29 @@ impl Sched {
         own.into_iter().chain(below).min()
     }
 
-    /// The smaller, the sooner: (dominant share, less priority).
-    fn turn(&mut self, queue: QueueIdx) -> (i64, i64) {
+    /// The smaller, the sooner: (bands above that of its best head, dominant share, less priority).
+    fn turn(&mut self, queue: QueueIdx, ready: &[u32]) -> (usize, i64, i64) {
+        let above = if self.config.bands.is_empty() {
+            0
+        } else {
+            self.config.bands.len() - self.band(queue, ready)
+        };
         let priority = self.ledger.queue(queue).spec.as_ref();
         let priority = priority.map_or(0, |spec| i64::from(spec.priority));
-        (self.share(queue), -priority)
+        (above, self.share(queue), -priority)
+    }
+
+    /// The highest band of any head at or below a queue.
+    fn band(&self, queue: QueueIdx, ready: &[u32]) -> usize {
+        let own = self.waiting.next(queue).map_or(0, |(.., idx)| {
+            let priority = self.tasks.get(idx).priority;
+            self.config.bands.partition_point(|from| *from <= priority)
+        });
+        let children = self.ledger.queue(queue).children.iter();
+        let below = children
+            .filter(|child| ready[child.0 as usize] > 0)
+            .map(|child| self.band(*child, ready));
+        below.fold(own, usize::max)
     }
 
     /// The largest share of any resource of any pool that the queue uses over its guarantee, by weight.
@@ -189,12 +237,15 @@ impl Sched {
             let capacity = self.cluster.pool(pool).capacity;
             let lines = self.ledger.lines(queue, pool, &self.cluster);
             let (guaranteed, weight) = (lines.guaranteed, lines.weight.max(1));
+            let past = self.ledger.past(queue, pool);
             for lane in 0..LANES {
                 // A resource that the pool lacks says nothing about shares, nor does a count of slots.
                 if lane == SLOTS || capacity.0[lane] <= 0 {
                     continue;
                 }
                 let over = used.0[lane] - guaranteed.0[lane];
+                // Whoever is below his guarantee has it, whatever he used before.
+                let over = if over < 0 { over } else { over + past.0[lane] };
                 let share = scale(over, capacity.0[lane]) / weight;
                 most = most.max(share);
                 if guaranteed.0[lane] > 0 && over < 0 && (lane == GPU || lane != MEMORY) {
@@ -227,7 +278,7 @@ impl Sched {
                 }
             }
         }
-        let closed: Vec<PoolIdx> = pools
+        let mut closed: Vec<PoolIdx> = pools
             .iter()
             .copied()
             .filter(|pool| {
@@ -235,8 +286,28 @@ impl Sched {
                 first.is_some_and(|first| first < order)
             })
             .collect();
+        let mut asked = parts.clone();
+        let promising = pools.iter().filter(|pool| self.calendar.promises(**pool));
+        for pool in &promising.copied().collect::<Vec<PoolIdx>>() {
+            let least = self.claimant(idx, *pool, 1).ask;
+            if self.promised_to(idx, *pool, &least, now).is_some() {
+                closed.push(*pool);
+                continue;
+            }
+            let mut most = crate::amount::Amount::ZERO;
+            for (class, _, count) in &parts {
+                most += &self.class_amount(*class, *pool).times(i64::from(*count));
+            }
+            if most != least && self.promised_to(idx, *pool, &most, now).is_some() {
+                // What goes beyond the minimum is taken when it is certain.
+                asked = parts
+                    .iter()
+                    .map(|(class, min, _)| (*class, *min, *min))
+                    .collect();
+            }
+        }
         let kept = self.kept_from(idx, now);
-        match self.place_gang(queue, &parts, &[], &closed, &kept) {
+        match self.place_gang(queue, &asked, &[], &closed, &kept) {
             Ok(seats) => {
                 budget.spend(seats.len());
                 self.dequeue(idx);
@@ -318,7 +389,7 @@ impl Sched {
             budget.spend(1);
             let task = self.tasks.get(idx);
             let settled = task.stage == Stage::Running && task.evicting().is_none();
-            if !settled || task.withdrawn {
+            if !settled || task.withdrawn || self.is_shrinking(idx) {
                 continue;
             }
             if let Some(decision) = self.grow_one(idx, now) {
@@ -336,9 +407,7 @@ impl Sched {
     fn grow_one(&mut self, idx: TaskIdx, now: Time) -> Option<Decision> {
         let task = self.tasks.get(idx);
         let queue = task.queue;
-        let given: Vec<u32> = (0..task.given.len())
-            .map(|group| task.given(group))
-            .collect();
+        let given = task.given.to_vec();
         let home = task.held.first()?.node;
         let home = self.cluster.nodes.pool[home.0 as usize];
         let closed: Vec<PoolIdx> = (0..self.cluster.pools.len() as u32)
@@ -359,6 +428,15 @@ impl Sched {
         if parts.iter().all(|(.., more)| *more == 0) {
             self.growing.remove(&idx);
             return None;
+        }
+        if self.calendar.promises(home) {
+            let mut most = crate::amount::Amount::ZERO;
+            for (class, _, more) in &parts {
+                most += &self.class_amount(*class, home).times(i64::from(*more));
+            }
+            if self.promised_to(idx, home, &most, now).is_some() {
+                return None;
+            }
         }
         let kept = self.kept_from(idx, now);
         let seats = self
@@ -399,12 +477,12 @@ impl Sched {
             .iter()
             .map(|seat| self.placement(seat.slot, seat.node, &seat.shares))
             .collect();
+        self.tasks.get_mut(idx).started = now;
         self.hold_seats(idx, seats);
         self.keep();
         let task = self.tasks.get_mut(idx);
         task.stage = Stage::Starting(id);
         self.consenting += usize::from(task.preemptible);
-        task.started = now;
         let pending = Pending::Start {
             task: task.id,
             next: None,
@@ -419,6 +497,8 @@ impl Sched {
     }
 
     fn hold_seats(&mut self, idx: TaskIdx, seats: Vec<Seat>) {
+        // Tasks are many and most have one seat: no room for more is kept.
+        self.tasks.get_mut(idx).held.reserve_exact(seats.len());
         for seat in seats {
             let held = Held {
                 slot: seat.slot,

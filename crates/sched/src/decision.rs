@@ -97,6 +97,17 @@ pub struct DeviceShare {
     pub milli: u16,
     /// Memory of it that the task may use; 0 means in proportion.
     pub memory: Bytes,
+    /// The part that is cut out of it, where the device is cut.
+    pub partition: Option<Partition>,
+}
+
+/// Neighbouring slices of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// The first slice, from 0.
+    pub first: u8,
+    /// How many.
+    pub slices: u8,
 }
 
 impl fmt::Display for EvictReason {

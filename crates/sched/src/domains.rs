@@ -35,6 +35,8 @@ pub(crate) struct Domains {
     carriers: Map<Name, u32>,
     /// Keys that some class wants near.
     wanted: Map<Name, ()>,
+    /// Keys whose exact number in a domain decides for some class.
+    watched: Map<Name, ()>,
 }
 
 impl Domains {
@@ -49,11 +51,29 @@ impl Domains {
         for (key, _) in &class.with {
             self.wanted.insert(*key, ());
         }
+        for (key, ..) in &class.at_most {
+            self.watched.insert(*key, ());
+        }
+        for rule in &class.spread {
+            self.watched.insert(rule.key, ());
+        }
         let pairs = class.with.iter().chain(&class.against);
         let labels = pairs
             .map(|(_, label)| *label)
+            .chain(class.prefer.iter().map(|(_, label, _)| *label))
+            .chain(class.at_most.iter().map(|(_, label, _)| *label))
+            .chain(class.spread.iter().map(|rule| rule.label))
             .chain(class.topology.map(|(label, _)| label));
         for label in labels {
+            is_new |= self.register_label(label, cluster);
+        }
+        is_new
+    }
+
+    /// Registers one label; answers whether it is new.
+    pub(crate) fn register_label(&mut self, label: Name, cluster: &Cluster) -> bool {
+        let mut is_new = false;
+        {
             if self.column(label).is_none() {
                 self.columns.push(Column {
                     label,
@@ -182,7 +202,7 @@ impl Domains {
             &mut presence.opponents
         };
         step(number, add);
-        let turned = *number == u32::from(add);
+        let turned = *number == u32::from(add) || (carries && self.watched.contains_key(&key));
         if *presence == Presence::default() {
             self.presence.remove(&place);
         }
@@ -196,8 +216,96 @@ impl Domains {
         }
     }
 
-    /// Whether affinity lets a member of the class onto a node now.
-    pub(crate) fn allows(&self, class: &Class, node: NodeIdx) -> bool {
+    fn carriers_in(&self, key: Name, column: usize, domain: u32) -> u32 {
+        let presence = self.presence.get(&(column as u32, key, domain));
+        presence.map_or(0, |presence| presence.carriers)
+    }
+
+    /// For each spread of a class the domains that any of `nodes` is in.
+    pub(crate) fn homes(
+        &self,
+        class: &Class,
+        nodes: impl Iterator<Item = NodeIdx>,
+    ) -> Vec<Vec<u32>> {
+        let columns: Vec<Option<usize>> = class
+            .spread
+            .iter()
+            .map(|rule| self.column(rule.label))
+            .collect();
+        let mut homes = vec![Vec::new(); class.spread.len()];
+        for node in nodes {
+            for (at, column) in columns.iter().enumerate() {
+                let domain = column.map_or(NOWHERE, |column| self.domain(column, node));
+                if domain != NOWHERE {
+                    homes[at].push(domain);
+                }
+            }
+        }
+        for domains in &mut homes {
+            domains.sort_unstable();
+            domains.dedup();
+        }
+        homes
+    }
+
+    /// For each spread of a class the fewest carriers of its key in any of its homes.
+    pub(crate) fn floors(&self, class: &Class, homes: &[Vec<u32>]) -> Vec<u32> {
+        let rules = class.spread.iter().zip(homes);
+        rules
+            .map(|(rule, domains)| {
+                let column = self.column(rule.label);
+                let carriers = domains.iter().map(|domain| {
+                    column.map_or(0, |column| self.carriers_in(rule.key, column, *domain))
+                });
+                carriers.min().unwrap_or(0)
+            })
+            .collect()
+    }
+
+    /// How much a member of the class likes a node, from 0 to 15: its soft relations and spreads.
+    pub(crate) fn liking(&self, class: &Class, node: NodeIdx, floors: &[u32]) -> u64 {
+        let mut liking = 8i64;
+        for (key, label, liked) in &class.prefer {
+            if let Some(column) = self.column(*label)
+                && self.carriers_in(*key, column, self.domain(column, node)) > 0
+            {
+                liking += if *liked { 1 } else { -1 };
+            }
+        }
+        for (at, rule) in class.spread.iter().enumerate() {
+            if let Some(column) = self.column(rule.label) {
+                let carriers = self.carriers_in(rule.key, column, self.domain(column, node));
+                let floor = floors.get(at).copied().unwrap_or(0);
+                liking -= i64::from(carriers.saturating_sub(floor)).min(7);
+            }
+        }
+        liking.clamp(0, 15) as u64
+    }
+
+    /// Whether affinity lets a member of the class onto a node now. `floors` are those of its spreads.
+    pub(crate) fn allows(&self, class: &Class, node: NodeIdx, floors: &[u32]) -> bool {
+        for (key, label, most) in &class.at_most {
+            if let Some(column) = self.column(*label)
+                && self.carriers_in(*key, column, self.domain(column, node)) >= *most
+            {
+                return false;
+            }
+        }
+        for (at, rule) in class.spread.iter().enumerate() {
+            let Some(column) = self.column(rule.label) else {
+                continue;
+            };
+            let domain = self.domain(column, node);
+            if !rule.required {
+                continue;
+            }
+            let own = u32::from(class.keys.contains(&rule.key));
+            let floor = floors.get(at).copied().unwrap_or(0);
+            let carriers = self.carriers_in(rule.key, column, domain);
+            if domain == NOWHERE || (carriers + own).saturating_sub(floor) > rule.skew_max {
+                return false;
+            }
+        }
         let presence = |key: Name, column: usize| {
             let domain = self.domain(column, node);
             let place = (column as u32, key, domain);

@@ -81,6 +81,9 @@ pub struct PoolSpec {
     pub devices: DeviceMode,
     /// Topology levels from widest to narrowest, as node label keys (`block`, `rack`, `host`).
     pub levels: Vec<String>,
+    /// What a queue used over its guarantee counts against its turn, and fades to half in each such
+    /// span. `None`: only what it uses now counts.
+    pub half_life: Option<Span>,
 }
 
 /// How nodes are filled.
@@ -141,7 +144,30 @@ pub struct DeviceSpec {
     pub link_group: u16,
     /// The NUMA node it hangs on.
     pub numa: u16,
+    /// Marks of this device alone; they work as those of a node do.
+    pub taints: Vec<Taint>,
+    /// Extended resources that it carries in parts (`rdma_vf`, `rdma_gbps`): a member takes all that it
+    /// asks of them from one device. They need not stand in [`NodeSpec::allocatable`].
+    pub lanes: BTreeMap<String, u64>,
+    /// How it may be cut (MIG), in the words of its vendor. A device is whole, shared or cut.
+    pub partitions: Vec<PartitionSpec>,
 }
+
+/// A way to cut a part out of a device. Members ask for it by name as an extended resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionSpec {
+    /// The resource that stands for it, such as `mig-3g.20gb`.
+    pub name: String,
+    /// How many of the device's slices it takes, next to each other.
+    pub slices: u8,
+    /// The slices at which it may begin, from 0; below [`PARTITION_SLICES_MAX`].
+    pub starts: Vec<u8>,
+    /// The thousandths of the device that it stands for.
+    pub milli: u16,
+}
+
+/// The most slices of a device.
+pub const PARTITION_SLICES_MAX: u8 = 16;
 
 /// A mark that keeps tasks away unless they tolerate it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -185,8 +211,22 @@ pub struct QueueSpec {
     pub parent: Option<String>,
     /// Order among siblings when shares are equal: higher first.
     pub priority: i32,
+    /// Who of its tasks goes first.
+    pub order: QueueOrder,
     /// Quotas by pool; the pool name `*` holds for every pool not named.
     pub quotas: BTreeMap<String, Quota>,
+}
+
+/// Who goes first within a queue. Replicas that lost their node always do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueueOrder {
+    /// The highest priority, then the oldest.
+    #[default]
+    Priority,
+    /// The oldest, whatever its priority; nobody is stopped for a priority.
+    Fifo,
+    /// The highest priority, then the shortest by [`TaskSpec::expected`]; who does not say comes last.
+    ShortestExpected,
 }
 
 /// What a queue may use of one pool.
@@ -198,6 +238,20 @@ pub struct Quota {
     pub limit: BTreeMap<String, u64>,
     /// Share of what is over, against the siblings'. 0 means no borrowing.
     pub weight: u32,
+    /// Whole nodes that are guaranteed on top: their amounts add to `guaranteed`, and others who stand
+    /// in the way of one are stopped for it.
+    pub shapes: Vec<ShapeQuota>,
+}
+
+/// Guaranteed nodes of one shape, such as two nodes of 8 A100.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShapeQuota {
+    /// How many nodes.
+    pub nodes: u32,
+    /// What each of them has at least.
+    pub each: Resources,
+    /// The model of its GPUs; empty accepts any.
+    pub gpu_model: String,
 }
 
 /// What kind of work a task is.
@@ -286,6 +340,27 @@ pub struct Affinity {
     pub against: Vec<(String, String)>,
     /// The keys this group itself carries.
     pub keys: Vec<String>,
+    /// Keys that had better share the domain; this weighs more than packing.
+    pub prefer_with: Vec<(String, String)>,
+    /// Keys that had better not share the domain.
+    pub prefer_against: Vec<(String, String)>,
+    /// Most carriers of a key in one domain: (key, node label, number).
+    pub at_most: Vec<(String, String, u32)>,
+    /// Keys whose carriers are spread over the domains.
+    pub spread: Vec<Spread>,
+}
+
+/// Carriers of a key spread over domains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// The key that is counted.
+    pub key: String,
+    /// The node label whose values are the domains.
+    pub label: String,
+    /// How many more carriers a domain may have than the one with the fewest; at least 1.
+    pub skew_max: u32,
+    /// Whether to wait rather than to exceed it.
+    pub required: bool,
 }
 
 /// Keep members close.
@@ -308,19 +383,27 @@ pub struct RunningTask {
     pub placements: Vec<crate::decision::Placement>,
 }
 
-/// Capacity promised for a window of time (a maintenance window, a forecast of Apps).
+/// What a queue will need of a pool: a reserved window, or a forecast of Apps as a curve of steps. Nobody
+/// else is given what he could not be made to leave in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CalendarEntry {
     /// Its name.
     pub name: String,
     /// The pool it is about.
     pub pool: String,
-    /// The queue whose tasks may use it.
+    /// The queue whose tasks, and those of the queues below, may use it.
     pub queue: String,
-    /// How much.
-    pub amount: Resources,
+    /// The curve, in the order of time: each step holds until the next begins.
+    pub steps: Vec<CalendarStep>,
+    /// When the last step ends.
+    pub until: Time,
+}
+
+/// One step of a curve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CalendarStep {
     /// From when.
     pub from: Time,
-    /// Until when.
-    pub until: Time,
+    /// How much the queue needs in all, what it uses already included.
+    pub amount: Resources,
 }

@@ -1,7 +1,8 @@
 //! What the scheduler says about a task: typed, with one English sentence.
 
 use crate::event::TaskId;
-use base::Time;
+use base::resources::show_gpus;
+use base::{Span, Time};
 use std::fmt;
 
 /// The answer to `moonshot why`.
@@ -14,9 +15,49 @@ pub struct Explanation {
     /// What holds it, one entry a pool that was tried; empty when nothing does.
     pub blockers: Vec<(String, Blocker)>,
     /// The smallest change that would start it now, where one was found.
-    pub change: Option<String>,
+    pub change: Option<Change>,
     /// When it is expected to start by the known ends of others.
     pub expected_start: Option<Time>,
+}
+
+/// One wish that was checked to be enough.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A higher line of one queue.
+    RaiseLimit {
+        /// Whose line.
+        queue: String,
+        /// The resource.
+        lane: String,
+        /// By how much: thousandths of cores and GPUs, bytes, else units.
+        by: u64,
+        /// The same as people write it.
+        shown: String,
+    },
+    /// Fewer GPUs for each member, in thousandths.
+    FewerGpus {
+        /// Enough now.
+        ask: u64,
+        /// Asked for.
+        instead: u64,
+    },
+    /// Fewer members.
+    FewerMembers {
+        /// Enough now.
+        ask: u32,
+        /// Asked for.
+        instead: u32,
+    },
+    /// One more GPU model.
+    AllowModel(String),
+    /// The topology level as a wish.
+    PreferLevel(String),
+    /// Consent to a taint by its key.
+    Tolerate(String),
+    /// An end that is declared, so that it may run until somebody else's turn.
+    TimeLimit(Span),
+    /// Consent to being stopped.
+    BePreemptible,
 }
 
 /// Where a task stands.
@@ -109,12 +150,39 @@ pub enum Blocker {
         /// Until when.
         until: Option<Time>,
     },
+    /// Enough is free in all, but not together on one node.
+    Scattered {
+        /// The resource.
+        lane: String,
+        /// What one member asks for.
+        asked: String,
+        /// The most that is free on one node.
+        best: String,
+        /// Free in total.
+        free: String,
+    },
+    /// It could not be made to leave before the capacity is needed by a queue that it is promised to.
+    Promised {
+        /// Whose promise.
+        queue: String,
+        /// From when.
+        from: Time,
+    },
+    /// Each member fits by itself, but not all of them: groups or relations are in each other's way.
+    Together,
     /// Others of its queue go first.
     Behind {
         /// The name of the first of them.
         first: String,
         /// How many.
         count: usize,
+    },
+    /// What it is entitled to is held by replicas of an App of which as many are stopping as its budget allows.
+    Budget {
+        /// One of the replicas.
+        holder: String,
+        /// How many of the App may be stopped at once.
+        most: u32,
     },
     /// Capacity is being freed for it.
     WaitingForRelease {
@@ -125,6 +193,32 @@ pub enum Blocker {
     },
     /// It has not been looked at yet.
     NotYetDecided,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::RaiseLimit {
+                queue, lane, shown, ..
+            } => write!(f, "raise the {lane} limit of queue `{queue}` by {shown}"),
+            Change::FewerGpus { ask, instead } => write!(
+                f,
+                "ask {} GPUs instead of {}",
+                show_gpus(*ask),
+                show_gpus(*instead)
+            ),
+            Change::FewerMembers { ask, instead } => {
+                write!(f, "ask {ask} members instead of {instead}")
+            }
+            Change::AllowModel(model) => write!(f, "allow GPU model `{model}`"),
+            Change::PreferLevel(level) => {
+                write!(f, "prefer one {level} instead of requiring it")
+            }
+            Change::Tolerate(key) => write!(f, "tolerate the taint `{key}`"),
+            Change::TimeLimit(limit) => write!(f, "declare a time limit of at most {limit}"),
+            Change::BePreemptible => f.write_str("allow it to be preempted"),
+        }
+    }
 }
 
 impl fmt::Display for Blocker {
@@ -182,6 +276,23 @@ impl fmt::Display for Blocker {
                 write!(f, "the free capacity is reserved for `{holder}`")?;
                 until.map_or(Ok(()), |until| write!(f, " until {until}"))
             }
+            Blocker::Scattered {
+                lane,
+                asked,
+                best,
+                free,
+            } => {
+                write!(
+                    f,
+                    "no node has {lane} {asked} free together; the best has {best} ({free} free in all)"
+                )
+            }
+            Blocker::Promised { queue, from } => {
+                write!(f, "the capacity is promised to queue `{queue}` from {from}")
+            }
+            Blocker::Together => f.write_str(
+                "each member fits alone, but not all of them together with their relations",
+            ),
             Blocker::Behind { first, count } => match count {
                 1 => write!(f, "`{first}` is before it in the queue"),
                 _ => write!(
@@ -190,6 +301,12 @@ impl fmt::Display for Blocker {
                     count - 1
                 ),
             },
+            Blocker::Budget { holder, most } => {
+                write!(
+                    f,
+                    "its guarantee is held by `{holder}`, whose App lets {most} replicas stop at once"
+                )
+            }
             Blocker::WaitingForRelease { victims, deadline } => {
                 write!(
                     f,

@@ -2,19 +2,27 @@
 //! USENIX ATC 2023), with a coarse score so that packing breaks ties.
 //!
 //! The fragmentation of a node for a typical member is the idle GPU that this member could not use
-//! there; a node's loss is the mean over the typical members of its pool, weighted by how often they
+//! there. For members that take parts of a GPU we go further than FGD, which asks whether one more fits:
+//! the node is filled with them, so that remainders and CPU that runs out early count too (decision 15).
+//! A node's loss is the mean over the typical members of its pool, weighted by how often they
 //! came. What is typical is learnt from arrivals, at arrival counts that double, so that scores
 //! stay cached in between.
 
 use crate::amount::CPU;
-use crate::cluster::{Ask, Cluster, NodeIdx, PoolIdx};
+use crate::ask::Ask;
+use crate::cluster::{Cluster, NodeIdx};
+use crate::devices::Device;
 use crate::hash::{Folded, Map};
 use crate::names::Name;
+use crate::pool::PoolIdx;
 use std::hash::{Hash, Hasher};
 
 /// Losses closer than this (thousandths of a GPU) are equal, and packing decides. Exact losses pack
-/// worse (92.4 % instead of 95.5 % of GPUs allocated on the public openb trace).
-const COARSE: i64 = 80;
+/// worse; steps of 40 to 100 differ little (decision 15).
+const COARSE: i64 = 60;
+
+/// The largest coarse loss; it takes nine bits of a score.
+pub(crate) const LOSS_MAX: u64 = 511;
 
 /// Weights of the typical members sum to this.
 const WHOLE: i64 = 1 << 16;
@@ -109,11 +117,24 @@ impl Typical {
             let usable = device.healthy && device.class == cluster.gpu;
             let left = if usable { device.left } else { 0 };
             hasher.write_u64((u64::from(device.model.0) << 32) | u64::from(left as u32));
+            for taint in device.taints() {
+                taint.hash(&mut hasher);
+            }
         }
         hasher.finish() | 1
     }
 
-    /// The loss of placing a member on a node, in coarse steps around 512: smaller is better.
+    /// The expected loss on a node as it stands, in thousandths of a GPU; `None` where nothing is typical.
+    pub(crate) fn loss_on(&self, node: NodeIdx, pool: PoolIdx, cluster: &Cluster) -> Option<i64> {
+        let typical = self.pools.get(pool.0 as usize)?;
+        if typical.typical.is_empty() {
+            return None;
+        }
+        let (gpus, cpu) = Gpus::on(node, cluster);
+        Some(typical.loss(&gpus, cpu) / WHOLE)
+    }
+
+    /// The loss of placing a member on a node, in coarse steps around the middle: smaller is better.
     pub(crate) fn coarse_loss(
         &self,
         node: NodeIdx,
@@ -122,10 +143,10 @@ impl Typical {
         cluster: &Cluster,
     ) -> u64 {
         let Some(typical) = self.pools.get(pool.0 as usize) else {
-            return 512;
+            return LOSS_MAX / 2;
         };
         if typical.typical.is_empty() {
-            return 512;
+            return LOSS_MAX / 2;
         }
         let (mut gpus, cpu) = Gpus::of(node, cluster, ask);
         let before = typical.loss(&gpus, cpu);
@@ -155,9 +176,10 @@ impl Typical {
             after = typical.loss(&gpus, cpu_after);
         }
         if after == i64::MAX {
-            return 1_023;
+            return LOSS_MAX;
         }
-        (512 - (before - after).div_euclid(COARSE * WHOLE)).clamp(0, 1_023) as u64
+        let middle = LOSS_MAX as i64 / 2;
+        (middle - (before - after).div_euclid(COARSE * WHOLE)).clamp(0, LOSS_MAX as i64) as u64
     }
 
     /// The device of a node that loses the least by giving a part of itself.
@@ -208,7 +230,18 @@ struct Gpus {
 }
 
 impl Gpus {
+    /// The GPUs of a node, whoever asks.
+    fn on(node: NodeIdx, cluster: &Cluster) -> (Gpus, i64) {
+        Gpus::read(node, cluster, |_| true)
+    }
+
     fn of(node: NodeIdx, cluster: &Cluster, ask: &Ask) -> (Gpus, i64) {
+        Gpus::read(node, cluster, |device| {
+            device.is_of_model(ask) && device.memory >= ask.gpu_memory && device.is_open(ask)
+        })
+    }
+
+    fn read(node: NodeIdx, cluster: &Cluster, usable: impl Fn(&Device) -> bool) -> (Gpus, i64) {
         let at = node.0 as usize;
         let mut gpus = Gpus {
             len: 0,
@@ -223,8 +256,7 @@ impl Gpus {
             }
             gpus.left[gpus.len] = device.left;
             gpus.device[gpus.len] = number as u16;
-            gpus.usable[gpus.len] = (ask.models.is_empty() || ask.models.contains(&device.model))
-                && device.memory >= ask.gpu_memory;
+            gpus.usable[gpus.len] = usable(device);
             gpus.model = gpus.model.or(Some(device.model));
             gpus.len += 1;
         }
@@ -270,7 +302,20 @@ impl PoolKinds {
     /// The weighted idle GPU of a node that typical members could not use.
     fn loss(&self, gpus: &Gpus, cpu: i64) -> i64 {
         let lefts = &gpus.left[..gpus.len];
-        let idle: i64 = lefts.iter().map(|left| i64::from(*left)).sum();
+        // Whole and broken GPUs, once for all kinds.
+        let (mut whole, mut broken, mut scraps) = (0u32, [0i32; DEVICES], 0i64);
+        let mut n_broken = 0;
+        for left in lefts {
+            if *left >= 1_000 {
+                whole += 1;
+            } else {
+                broken[n_broken] = *left;
+                n_broken += 1;
+                scraps += i64::from(*left);
+            }
+        }
+        let broken = &broken[..n_broken];
+        let idle = scraps + 1_000 * i64::from(whole);
         let mut loss = 0;
         for TypicalKind { kind, weight } in &self.typical {
             let wants_gpu = kind.gpus > 0 || kind.part > 0;
@@ -278,19 +323,20 @@ impl PoolKinds {
                 || gpus.model.is_some_and(|model| kind.models.contains(&model));
             let unusable = if !wants_gpu || !model_fits || cpu < kind.cpu {
                 idle
-            } else {
-                let least = if kind.gpus > 0 { 1_000 } else { kind.part };
-                let (mut enough, mut scraps) = (0, 0);
-                for left in lefts {
-                    let fits = *left >= least;
-                    enough += u32::from(fits);
-                    scraps += if fits { 0 } else { i64::from(*left) };
-                }
-                if enough >= kind.gpus.max(1) {
-                    scraps
+            } else if kind.gpus == 0 {
+                // Filled with parts of this size: what is left of each GPU, and what the CPU leaves unused.
+                let in_broken: i32 = broken.iter().map(|left| left / kind.part).sum();
+                let parts = i64::from(whole) * i64::from(1_000 / kind.part) + i64::from(in_broken);
+                let fed = if parts.saturating_mul(kind.cpu) <= cpu {
+                    parts
                 } else {
-                    idle
-                }
+                    cpu / kind.cpu
+                };
+                idle - fed * i64::from(kind.part)
+            } else if whole >= kind.gpus {
+                scraps
+            } else {
+                idle
             };
             loss += weight * unusable;
         }

@@ -7,13 +7,15 @@
 //! further: its seats are taken already, so that nodes show less than nothing free until the victims
 //! are gone.
 
-use crate::cluster::{NodeIdx, PoolIdx};
+use crate::answers::Pending;
+use crate::cluster::NodeIdx;
 use crate::config::Backfill;
 use crate::decision::{Decision, DecisionKind, EvictReason};
 use crate::event::TaskId;
 use crate::place::{Kept, Refusal, Seat};
+use crate::pool::PoolIdx;
 use crate::room::{Leavers, Room};
-use crate::sched::{Pending, Sched};
+use crate::sched::Sched;
 use crate::task::{Evicting, Stage, TaskIdx};
 use base::{Span, Time};
 use std::collections::BTreeMap;
@@ -53,17 +55,19 @@ impl Sched {
             return kept;
         }
         let task = self.tasks.get(idx);
-        for reservation in self.reservations.values() {
-            let holder = self
-                .tasks
-                .find(reservation.task)
-                .map(|idx| self.tasks.get(idx));
+        for (pool, reservation) in &self.reservations {
+            let holder_idx = self.tasks.find(reservation.task);
+            let holder = holder_idx.map(|idx| self.tasks.get(idx));
             let outranked = holder.is_none_or(|holder| holder.priority < task.priority);
             let ends_before = match (reservation.shadow, task.time_limit) {
                 (Some(shadow), Some(limit)) => now + limit <= shadow,
                 (Some(_) | None, _) => false,
             };
             if reservation.task == task.id || outranked || task.readmit || ends_before {
+                continue;
+            }
+            // A promise weighs more than a place in the queue, unless the other has one too.
+            if holder_idx.is_none_or(|holder| self.is_owed_before(idx, holder, *pool)) {
                 continue;
             }
             kept.extend(reservation.kept.iter().map(|(node, left)| (*node, *left)));
@@ -114,8 +118,8 @@ impl Sched {
             Some(held) if held.task != id => {
                 // Whoever waits longest has it, across queues: so every wait has a bound.
                 let holder = self.tasks.find(held.task);
-                let holder = holder.map(|idx| self.tasks.get(idx).order());
-                if holder.is_some_and(|holder| holder <= self.tasks.get(idx).order()) {
+                let holder = holder.map(|idx| self.tasks.get(idx).age());
+                if holder.is_some_and(|holder| holder <= self.tasks.get(idx).age()) {
                     return;
                 }
             }
@@ -177,21 +181,30 @@ impl Sched {
         now: Time,
         decisions: &mut Vec<Decision>,
     ) -> bool {
+        let first = self.claimant(run[0], pool, 1);
+        if self.shrink_for(&first, now, decisions) {
+            return true;
+        }
         if !self.has_claims(run[0], pool) {
             return false;
         }
         let mut count = run.len();
         while count > 0 {
             let run = &run[..count];
-            let claimant = self.claimant(run[0], pool, count as u32);
+            let mut claimant = self.claimant(run[0], pool, count as u32);
+            claimant.patient = self.is_patient(&first, now);
             if let Some(room) = self.find_room(&claimant, Leavers::Victims, now)
                 && (count == 1 || self.is_one_for_one(&room, run))
+                && !self.would_be_taken_back(&claimant, &room, now)
+                && self.nominate(run, room, now, decisions)
             {
-                return self.nominate(run, room, now, decisions);
+                return true;
             }
             // A search for many that fails is repeated for few; one alone is always weighed.
             count = if count > 1 { (count / 8).max(1) } else { 0 };
         }
+        // Whatever starts next may give a right that is not there now.
+        self.unmet_claims.insert(pool);
         false
     }
 
@@ -226,7 +239,7 @@ impl Sched {
         let shape = self.tasks.get(run[0]).shape;
         room.leavers.iter().all(|(victim, _)| {
             let held = &self.tasks.get(*victim).held;
-            let [only] = held.as_slice() else {
+            let [only] = &**held else {
                 return false;
             };
             let node = only.node;
@@ -237,10 +250,11 @@ impl Sched {
             let pool = self.cluster.nodes.pool[node.0 as usize];
             let class = self.classes.shape(shape).parts[0].class;
             let ask = self.cluster.ask(self.classes.class(class), pool);
+            let fits_anyway = self.cluster.count_fits(node, &ask, 1) == 1;
             self.lend_seats(*victim, node, true);
             let fits = self.cluster.count_fits(node, &ask, 1) == 1;
             self.lend_seats(*victim, node, false);
-            fits
+            fits && !fits_anyway
         })
     }
 
@@ -260,7 +274,12 @@ impl Sched {
             .iter()
             .filter(|(_, reason)| *reason != EvictReason::Reclaimed)
             .count() as u32;
-        if over_quota > 0 && self.stopping + over_quota > self.config.evictions_max {
+        if over_quota > 0 && !self.may_stop_more(over_quota, now) {
+            let next = Time::from_ms((now.as_ms() / 60_000 + 1) * 60_000);
+            let node = room.seats.first().map(|seat| seat.node);
+            if let Some(node) = node {
+                self.look_again_at(self.cluster.nodes.pool[node.0 as usize], next);
+            }
             return false;
         }
         // Each task of the run gets its part of the seats, and the victims on their nodes.
@@ -316,7 +335,7 @@ impl Sched {
         true
     }
 
-    fn nominate_one(
+    pub(crate) fn nominate_one(
         &mut self,
         idx: TaskIdx,
         seats: Vec<Seat>,
@@ -429,6 +448,27 @@ impl Sched {
 
     // ---- evictions ----
 
+    /// Whether so many more may be told to stop now: by how many are stopping, and how many were told in
+    /// this minute. Guarantees, drains and reserved windows do not ask.
+    pub(crate) fn may_stop_more(&self, more: u32, now: Time) -> bool {
+        let (minute, told) = self.told_to_stop;
+        let told = if minute == now.as_ms() / 60_000 {
+            told
+        } else {
+            0
+        };
+        self.stopping.saturating_add(more) <= self.config.evictions_max
+            && told.saturating_add(more) <= self.config.evictions_per_minute
+    }
+
+    /// Counts one that was told to stop and had to ask.
+    pub(crate) fn note_told(&mut self, now: Time) {
+        let minute = now.as_ms() / 60_000;
+        let (last, told) = self.told_to_stop;
+        let told = if last == minute { told } else { 0 };
+        self.told_to_stop = (minute, told + 1);
+    }
+
     /// Tells a task to stop.
     pub(crate) fn evict(
         &mut self,
@@ -438,6 +478,13 @@ impl Sched {
         now: Time,
     ) -> Decision {
         let id = self.next_id();
+        match reason {
+            EvictReason::Preempted | EvictReason::FairShare | EvictReason::Defragmented => {
+                self.note_told(now);
+            }
+            EvictReason::Reclaimed | EvictReason::Drained | EvictReason::Calendar => {}
+        }
+        self.forget_shrinking(idx);
         let task = self.tasks.get_mut(idx);
         let deadline = now + task.grace;
         task.set_evicting(Some(Evicting {
@@ -524,13 +571,20 @@ impl Sched {
         let class = self.classes.class(self.class_of(task.shape, slot));
         let text = &self.cluster.nodes.text[node.0 as usize];
         let drained = text.taints.iter().any(|taint| {
-            taint.effect == TaintEffect::NoExecute && !crate::cluster::tolerated(&class.spec, taint)
+            taint.effect == TaintEffect::NoExecute && !crate::ask::tolerated(&class.spec, taint)
         });
         let devices = &self.cluster.nodes.devices[node.0 as usize];
         let held = task.find(slot).ok().map(|at| &task.held[at].shares);
         let sick = held.into_iter().flatten().any(|share| {
             let device = devices.get(share.device as usize);
-            device.is_some_and(|device| !device.healthy)
+            device.is_some_and(|device| {
+                let mut taints = device.taints().iter();
+                !device.healthy
+                    || taints.any(|taint| {
+                        taint.effect == TaintEffect::NoExecute
+                            && !crate::ask::tolerated(&class.spec, taint)
+                    })
+            })
         });
         drained || sick
     }

@@ -1,9 +1,11 @@
 //! The quota tree: what each queue and everything below it uses, pool by pool, against its lines.
 
 use crate::amount::{Amount, CPU, GPU, LANES, MEMORY, SLOTS, UNLIMITED, lane_amount};
-use crate::cluster::{Cluster, PoolIdx};
-use crate::event::{QueueSpec, Quota};
+use crate::cluster::Cluster;
+use crate::event::{QueueOrder, QueueSpec, Quota};
+use crate::fade::Fade;
 use crate::hash::Map;
+use crate::pool::PoolIdx;
 use base::{Resources, quantity::MilliCpu, resources::show_gpus};
 
 /// Position of a queue.
@@ -37,6 +39,8 @@ pub(crate) struct Queue {
     /// The part of `used` that was told to stop.
     leaving: Vec<Amount>,
     own_leaving: Vec<Amount>,
+    /// Use over the guarantee in the past, faded, by pool that remembers it.
+    past: Vec<Amount>,
     lines: Vec<Option<QuotaLines>>,
     /// Waiting tasks in it and below it.
     pub(crate) waiting: usize,
@@ -81,11 +85,19 @@ impl Ledger {
             used: Vec::new(),
             leaving: Vec::new(),
             own_leaving: Vec::new(),
+            past: Vec::new(),
             lines: Vec::new(),
             waiting: 0,
             own_waiting: 0,
         });
         idx
+    }
+
+    /// Who goes first in a queue; the usual order while it is unknown.
+    pub(crate) fn order_of(&self, name: &str) -> QueueOrder {
+        let queue = self.find(name).map(|idx| self.queue(idx));
+        let spec = queue.and_then(|queue| queue.spec.as_ref());
+        spec.map_or(QueueOrder::default(), |spec| spec.order)
     }
 
     pub(crate) fn set(&mut self, spec: QueueSpec) {
@@ -190,6 +202,26 @@ impl Ledger {
         }
     }
 
+    /// What the queue used of a pool over its guarantee, faded.
+    pub(crate) fn past(&self, idx: QueueIdx, pool: PoolIdx) -> Amount {
+        let past = self.queue(idx).past.get(pool.0 as usize);
+        past.copied().unwrap_or(Amount::ZERO)
+    }
+
+    /// Lets the past of a pool fade: what is used now has been used since `factor` was one.
+    pub(crate) fn fade(&mut self, pool: PoolIdx, factor: Fade, cluster: &Cluster) {
+        for at in 0..self.queues.len() {
+            let idx = QueueIdx(at as u32);
+            let used = self.used(idx, pool);
+            let guaranteed = self.lines(idx, pool, cluster).guaranteed;
+            let past = slot(&mut self.queues[at].past, pool.0 as usize);
+            for lane in 0..LANES {
+                let over = (used.0[lane] - guaranteed.0[lane]).max(0);
+                past.0[lane] = factor.between(past.0[lane], over);
+            }
+        }
+    }
+
     /// Notes that a part of what a queue uses was told to stop, or no longer is.
     pub(crate) fn count_leaving(
         &mut self,
@@ -275,6 +307,11 @@ impl Ledger {
         compile(self.queue(idx).spec.as_ref(), pool, cluster, 0).limit
     }
 
+    /// What is guaranteed to the queue in a pool, without keeping it.
+    pub(crate) fn guaranteed_now(&self, idx: QueueIdx, pool: PoolIdx, cluster: &Cluster) -> Amount {
+        compile(self.queue(idx).spec.as_ref(), pool, cluster, 0).guaranteed
+    }
+
     /// The lowest line on the way up that `more` would cross.
     pub(crate) fn over_limit(
         &mut self,
@@ -304,10 +341,19 @@ fn slot(amounts: &mut Vec<Amount>, at: usize) -> &mut Amount {
     &mut amounts[at]
 }
 
-fn compile(spec: Option<&QueueSpec>, pool: PoolIdx, cluster: &Cluster, layout: u32) -> QuotaLines {
-    let pool = cluster.pool(pool);
-    let quota: Option<&Quota> =
-        spec.and_then(|spec| spec.quotas.get(&pool.name).or_else(|| spec.quotas.get("*")));
+/// What a spec says about a pool.
+pub(crate) fn quota_of<'a>(spec: Option<&'a QueueSpec>, pool: &str) -> Option<&'a Quota> {
+    spec.and_then(|spec| spec.quotas.get(pool).or_else(|| spec.quotas.get("*")))
+}
+
+fn compile(
+    spec: Option<&QueueSpec>,
+    pool_idx: PoolIdx,
+    cluster: &Cluster,
+    layout: u32,
+) -> QuotaLines {
+    let pool = cluster.pool(pool_idx);
+    let quota = quota_of(spec, &pool.name);
     let mut lines = QuotaLines {
         guaranteed: Amount::ZERO,
         limit: Amount::UNLIMITED,
@@ -330,6 +376,16 @@ fn compile(spec: Option<&QueueSpec>, pool: PoolIdx, cluster: &Cluster, layout: u
     for (name, amount) in &resources.extended {
         if let Some(lane) = lane_of(name) {
             lines.guaranteed.0[lane] = lane_amount(*amount);
+        }
+    }
+    for shape in &quota.shapes {
+        let each = cluster.amount(&shape.each, pool_idx);
+        for lane in 0..LANES {
+            if lane != SLOTS {
+                let all = each.0[lane].saturating_mul(i64::from(shape.nodes));
+                let sum = lines.guaranteed.0[lane].saturating_add(all);
+                lines.guaranteed.0[lane] = sum.min(UNLIMITED);
+            }
         }
     }
     for (name, amount) in &quota.limit {

@@ -12,36 +12,53 @@ pub mod decision;
 pub mod event;
 pub mod explain;
 
+mod answers;
 mod sched;
+mod usage;
 
+mod calendar;
+mod cells;
 mod change;
 mod claims;
 mod decide;
+mod defrag;
 mod hold;
+mod patience;
 mod place;
 mod room;
+mod shrink;
 mod why;
 
 mod board;
+mod fade;
 mod fragmentation;
 mod ledger;
+mod seats;
 mod task;
 mod waiting;
 
 mod class;
+
+mod ask;
 mod cluster;
+mod devices;
 mod domains;
+mod pool;
 
 mod amount;
 mod hash;
 mod names;
 
-pub use config::{Backfill, Config, ModelOrder, Scoring};
-pub use decision::{Decision, DecisionId, DecisionKind, DeviceShare, EvictReason, Placement};
-pub use event::{
-    Affinity, CalendarEntry, DeviceMode, DeviceSpec, Event, GroupSpec, NodeId, NodeSpec, Packing,
-    PoolSpec, QueueSpec, Quota, RunningTask, SlotId, Taint, TaintEffect, TaskId, TaskKind,
-    TaskSpec, Toleration, TopologyRequest,
+pub use ask::tolerates;
+pub use config::{Backfill, Config, Defrag, ModelOrder, Scoring};
+pub use decision::{
+    Decision, DecisionId, DecisionKind, DeviceShare, EvictReason, Partition, Placement,
 };
-pub use explain::{Blocker, Explanation, Standing};
+pub use event::{
+    Affinity, CalendarEntry, CalendarStep, DeviceMode, DeviceSpec, Event, GroupSpec, NodeId,
+    NodeSpec, PARTITION_SLICES_MAX, Packing, PartitionSpec, PoolSpec, QueueOrder, QueueSpec, Quota,
+    RunningTask, ShapeQuota, SlotId, Spread, Taint, TaintEffect, TaskId, TaskKind, TaskSpec,
+    Toleration, TopologyRequest,
+};
+pub use explain::{Blocker, Change, Explanation, Standing};
 pub use sched::Sched;

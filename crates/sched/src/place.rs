@@ -2,14 +2,17 @@
 //! any part of it fails.
 
 use crate::amount::{Amount, GPU};
+use crate::ask::Ask;
 use crate::board::{Board, View, Weighing};
 use crate::class::ClassIdx;
-use crate::cluster::{Ask, Cluster, HOLE, NodeIdx, PoolIdx};
+use crate::cluster::{Cluster, NodeIdx};
 use crate::config::{ModelOrder, Scoring};
 use crate::decision::DeviceShare;
 use crate::domains::NOWHERE;
 use crate::event::SlotId;
 use crate::ledger::{OverLine, QueueIdx};
+use crate::names::Name;
+use crate::pool::{HOLE, PoolIdx};
 use crate::sched::Sched;
 use std::collections::BTreeMap;
 
@@ -280,35 +283,55 @@ impl Sched {
             });
         }
         let start = self.savepoint();
-        let mut site = Site {
-            pool,
-            within: None,
-            per_node: BTreeMap::new(),
-        };
-        if let Some((label, required)) = self.classes.class(class).topology {
-            match self.best_domain(class, pool, label, (min, count), kept) {
-                Ok(within) => site.within = Some(within),
-                Err(_) if !required => {}
-                Err(refusal) => return Err(refusal),
+        let mut refusal = None;
+        for level in self.levels_to_try(class, pool) {
+            let within = match level {
+                Some(label) => match self.best_domain(class, pool, label, (min, count), kept) {
+                    Ok(within) => Some(within),
+                    Err(why) => {
+                        refusal = Some(why);
+                        continue;
+                    }
+                },
+                None => None,
+            };
+            let in_domain = within.is_some();
+            let mut site = Site {
+                pool,
+                within,
+                per_node: BTreeMap::new(),
+            };
+            let seats = self.place_members(queue, (group, begin), class, min, &mut site, kept);
+            if seats.len() as u32 == min {
+                return Ok((site, seats));
             }
-        }
-        let mut seats = self.place_members(queue, (group, begin), class, min, &mut site, kept);
-        let preferred = self
-            .classes
-            .class(class)
-            .topology
-            .is_some_and(|(_, required)| !required);
-        if (seats.len() as u32) < min && preferred && site.within.is_some() {
             self.roll_back(start);
-            site.within = None;
-            site.per_node.clear();
-            seats = self.place_members(queue, (group, begin), class, min, &mut site, kept);
+            refusal = Some(self.why_not(class, pool, min, in_domain, kept));
         }
-        if seats.len() as u32 == min {
-            return Ok((site, seats));
+        Err(refusal.unwrap_or(Refusal::Never))
+    }
+
+    /// The topology levels to keep a group in, the narrowest first. A level that is only preferred gives
+    /// way to the wider ones of the pool, and in the end to none.
+    fn levels_to_try(&self, class: ClassIdx, pool: PoolIdx) -> Vec<Option<Name>> {
+        let Some((label, required)) = self.classes.class(class).topology else {
+            return vec![None];
+        };
+        let mut levels = vec![Some(label)];
+        if required {
+            return levels;
         }
-        self.roll_back(start);
-        Err(self.why_not(class, pool, min, site.within.is_some(), kept))
+        let spec = self.cluster.pool(pool).spec.as_ref();
+        let known = spec.map_or(&[][..], |spec| &spec.levels);
+        let names: Vec<Option<Name>> = known
+            .iter()
+            .map(|level| self.cluster.names.find(level))
+            .collect();
+        if let Some(at) = names.iter().position(|name| *name == Some(label)) {
+            levels.extend(names[..at].iter().rev().filter(|name| name.is_some()));
+        }
+        levels.push(None);
+        levels
     }
 
     fn why_not(
@@ -352,7 +375,7 @@ impl Sched {
         &mut self,
         class_idx: ClassIdx,
         pool: PoolIdx,
-        label: crate::names::Name,
+        label: Name,
         (min, count): (u32, u32),
         kept: &Kept,
     ) -> Result<Vec<u32>, Refusal> {
@@ -503,14 +526,19 @@ impl Sched {
     }
 
     /// The devices for one member: a part of a GPU goes to the device that loses the least by it.
-    fn choose_devices(&self, node: NodeIdx, ask: &Ask, pool: PoolIdx) -> Option<Vec<DeviceShare>> {
+    pub(crate) fn choose_devices(
+        &self,
+        node: NodeIdx,
+        ask: &Ask,
+        pool: PoolIdx,
+    ) -> Option<Vec<DeviceShare>> {
         let weighed = self.config.scoring == Scoring::Fragmentation;
         if weighed && ask.part > 0 && ask.gpus == 0 {
             let devices = &self.cluster.nodes.devices[node.0 as usize];
             let candidates = devices
                 .iter()
                 .enumerate()
-                .filter(|(_, device)| crate::cluster::part_free(device, ask, self.cluster.gpu))
+                .filter(|(_, device)| crate::devices::part_free(device, ask, self.cluster.gpu))
                 .map(|(at, _)| at as u16);
             let best = self
                 .typical

@@ -4,13 +4,15 @@
 //! of them alone and the gang does not fit), and for reservations, where everybody may be waited for
 //! and the earliest declared ends are the cheapest.
 
+use crate::ask::Ask;
 use crate::claims::Claimant;
 use crate::class::ClassIdx;
-use crate::cluster::{Ask, HOLE, NodeIdx, PoolIdx};
+use crate::cluster::NodeIdx;
 use crate::decision::EvictReason;
 use crate::domains::NOWHERE;
 use crate::hash::Map;
-use crate::place::{Kept, Refusal, Refused, Seat, Undo};
+use crate::place::{Kept, Refusal, Refused, Savepoint, Seat, Undo};
+use crate::pool::{HOLE, PoolIdx};
 use crate::sched::Sched;
 use crate::task::TaskIdx;
 use base::Time;
@@ -91,6 +93,7 @@ impl Sched {
             pool,
             ask,
             gangs,
+            patient: false,
         }
     }
 
@@ -172,7 +175,8 @@ impl Sched {
     pub(crate) fn let_go(&mut self, idx: TaskIdx) {
         let task = self.tasks.get(idx);
         let (queue, shape) = (task.queue, task.shape);
-        for held in task.held.clone() {
+        let seats = task.held.clone();
+        for held in &seats {
             let class = self.class_of(shape, held.slot);
             let amount = self.seat_amount(class, held.node);
             let pool = self.cluster.nodes.pool[held.node.0 as usize];
@@ -255,21 +259,23 @@ impl Sched {
         lawful: &mut Lawful,
         gone: &mut Gone,
     ) -> Option<i64> {
-        let (leavers, now) = rule;
         let mut have: u32 = 0;
         let mut total: i64 = 0;
         let mut heap = BinaryHeap::new();
+        // Those whom the claimant may not stop beside the others.
+        let mut denied: Map<TaskIdx, ()> = Map::default();
         for node in nodes {
             have = have.saturating_add(self.cluster.count_fits(*node, ask, need));
-            if let Some(cost) = self.cost_of_one_more(claimant, ask, *node, rule, gone, lawful) {
+            let scope = (&*gone, &denied);
+            if let Some((cost, _)) = self.one_more(claimant, ask, *node, rule, scope, lawful) {
                 let number = self.cluster.nodes.id[node.0 as usize];
-                heap.push(Reverse((cost.0, number, *node)));
+                heap.push(Reverse((cost, number, *node)));
             }
         }
         while have < need {
             let Reverse((expected, number, node)) = heap.pop()?;
-            let Some((cost, victims)) =
-                self.cost_of_one_more(claimant, ask, node, rule, gone, lawful)
+            let scope = (&*gone, &denied);
+            let Some((cost, victims)) = self.one_more(claimant, ask, node, rule, scope, lawful)
             else {
                 continue;
             };
@@ -278,62 +284,92 @@ impl Sched {
                 continue;
             }
             let before = self.cluster.count_fits(node, ask, need);
-            for idx in victims {
-                if let Some(evicting) = self.tasks.get(idx).evicting()
-                    && leavers == Leavers::Victims
-                {
-                    self.let_go(idx);
-                    gone.push_coming(idx, evicting.reason);
-                    continue;
-                }
-                // The right may have been used up by those who went before.
-                let why = match leavers {
-                    Leavers::Everybody => Some(EvictReason::Calendar),
-                    Leavers::Victims => self.may_stop(claimant, idx, now),
-                };
-                // So may an App's budget, by its other replicas.
-                let budget = self.tasks.get(idx).disruption().is_none_or(|(app, most)| {
-                    let same = |other: &&TaskIdx| {
-                        let other = self.tasks.get(**other).disruption();
-                        other.is_some_and(|(other, _)| other == app)
-                    };
-                    let here = gone.order.iter().filter(same).count() as u32;
-                    leavers == Leavers::Everybody
-                        || self.disrupted.get(&app).copied().unwrap_or(0) + here < most
+            let start = (self.savepoint(), gone.len());
+            if let Err(too_many) = self.let_all_go(claimant, &victims, rule, gone) {
+                self.take_back(start, gone);
+                // The right ends with what is over a guarantee, so the last to go had better be the largest.
+                let fewest = self.fewest_of(claimant, ask, node, &denied, gone, lawful);
+                let does = fewest.is_some_and(|victims| {
+                    let gone = self.let_all_go(claimant, &victims, rule, gone);
+                    gone.is_ok()
                 });
-                let Some(why) = why.filter(|_| budget) else {
-                    lawful.insert(idx, None);
-                    continue;
-                };
-                // A gang that goes makes room on its other nodes too: the next round counts it.
-                self.let_go(idx);
-                gone.push(idx, why);
+                if !does {
+                    self.take_back(start, gone);
+                    denied.insert(too_many, ());
+                }
             }
             let after = self.cluster.count_fits(node, ask, need);
             have = have.saturating_add(after.saturating_sub(before));
-            total = total.saturating_add(cost);
-            if let Some((cost, _)) = self.cost_of_one_more(claimant, ask, node, rule, gone, lawful)
-            {
+            total = total.saturating_add(if after > before { cost } else { 0 });
+            let scope = (&*gone, &denied);
+            if let Some((cost, _)) = self.one_more(claimant, ask, node, rule, scope, lawful) {
                 heap.push(Reverse((cost, number, node)));
             }
         }
         Some(total)
     }
 
+    fn take_back(&mut self, (savepoint, before): (Savepoint, (usize, usize)), gone: &mut Gone) {
+        self.roll_back(savepoint);
+        gone.truncate(before);
+    }
+
+    /// Lets tasks go one after the other, as far as the claimant may stop each after those before it;
+    /// answers whom he may not.
+    fn let_all_go(
+        &mut self,
+        claimant: &Claimant,
+        victims: &[TaskIdx],
+        (leavers, now): (Leavers, Time),
+        gone: &mut Gone,
+    ) -> Result<(), TaskIdx> {
+        for idx in victims.iter().copied() {
+            if let Some(evicting) = self.tasks.get(idx).evicting()
+                && leavers == Leavers::Victims
+            {
+                self.let_go(idx);
+                gone.push_coming(idx, evicting.reason);
+                continue;
+            }
+            let why = match leavers {
+                Leavers::Everybody => Some(EvictReason::Calendar),
+                Leavers::Victims => self.may_stop(claimant, idx, now),
+            };
+            // An App's budget may be used up too, by its other replicas.
+            let budget = self.tasks.get(idx).disruption().is_none_or(|(app, most)| {
+                let same = |other: &&TaskIdx| {
+                    let other = self.tasks.get(**other).disruption();
+                    other.is_some_and(|(other, _)| other == app)
+                };
+                let here = gone.order.iter().filter(same).count() as u32;
+                leavers == Leavers::Everybody
+                    || self.disrupted.get(&app).copied().unwrap_or(0) + here < most
+            });
+            let Some(why) = why.filter(|_| budget) else {
+                return Err(idx);
+            };
+            // A gang that goes makes room on its other nodes too: the next round counts it.
+            self.let_go(idx);
+            gone.push(idx, why);
+        }
+        Ok(())
+    }
+
     /// The cheapest tasks of a node without which one more member fits there.
-    fn cost_of_one_more(
+    fn one_more(
         &mut self,
         claimant: &Claimant,
         ask: &Ask,
         node: NodeIdx,
         (leavers, now): (Leavers, Time),
-        gone: &Gone,
+        (gone, denied): (&Gone, &Map<TaskIdx, ()>),
         lawful: &mut Lawful,
     ) -> Option<(i64, Vec<TaskIdx>)> {
         let at = node.0 as usize;
         let mut candidates: Vec<(i64, crate::event::TaskId, TaskIdx)> = Vec::new();
         for (idx, _) in self.holders[at].clone() {
-            if gone.reasons.contains_key(&idx) || candidates.iter().any(|(.., seen)| *seen == idx) {
+            let is_out = gone.reasons.contains_key(&idx) || denied.contains_key(&idx);
+            if is_out || candidates.iter().any(|(.., seen)| *seen == idx) {
                 continue;
             }
             let known = match lawful.get(&idx) {
@@ -358,6 +394,49 @@ impl Sched {
             }
         }
         candidates.sort_unstable();
+        let lent = self.enough_of(ask, node, &candidates)?;
+        let costs = lent.iter().map(|(_, cost)| *cost);
+        let cost = match leavers {
+            Leavers::Victims => costs.fold(0, i64::saturating_add),
+            // Several who leave are waited for together.
+            Leavers::Everybody => costs.max().unwrap_or(0),
+        };
+        Some((cost, lent.into_iter().map(|(idx, _)| idx).collect()))
+    }
+
+    /// The same with the largest tasks, the largest last; `lawful` knows those of the node already.
+    fn fewest_of(
+        &mut self,
+        claimant: &Claimant,
+        ask: &Ask,
+        node: NodeIdx,
+        denied: &Map<TaskIdx, ()>,
+        gone: &Gone,
+        lawful: &Lawful,
+    ) -> Option<Vec<TaskIdx>> {
+        let lane = claimant.lane();
+        let mut candidates = Vec::new();
+        for (idx, _) in &self.holders[node.0 as usize] {
+            let is_out = gone.reasons.contains_key(idx) || denied.contains_key(idx);
+            if !is_out && lawful.get(idx).is_some_and(Option::is_some) {
+                let gives = self.held_amount(*idx, claimant.pool).0[lane];
+                candidates.push((-gives, self.tasks.get(*idx).id, *idx));
+            }
+        }
+        candidates.sort_unstable();
+        candidates.dedup();
+        let lent = self.enough_of(ask, node, &candidates)?;
+        Some(lent.into_iter().rev().map(|(idx, _)| idx).collect())
+    }
+
+    /// The first of some tasks that are enough for one more member on their node, without those who turn
+    /// out not to be needed.
+    fn enough_of(
+        &mut self,
+        ask: &Ask,
+        node: NodeIdx,
+        candidates: &[(i64, crate::event::TaskId, TaskIdx)],
+    ) -> Option<Vec<(TaskIdx, i64)>> {
         let target = self
             .cluster
             .count_fits(node, ask, u32::MAX)
@@ -365,8 +444,8 @@ impl Sched {
         let mut lent: Vec<(TaskIdx, i64)> = Vec::new();
         let mut fits = false;
         for (cost, _, idx) in candidates {
-            self.lend_seats(idx, node, true);
-            lent.push((idx, cost));
+            self.lend_seats(*idx, node, true);
+            lent.push((*idx, *cost));
             if self.cluster.count_fits(node, ask, target) >= target {
                 fits = true;
                 break;
@@ -387,13 +466,7 @@ impl Sched {
         for (idx, _) in &lent {
             self.lend_seats(*idx, node, false);
         }
-        let costs = lent.iter().map(|(_, cost)| *cost);
-        let cost = match leavers {
-            Leavers::Victims => costs.fold(0, i64::saturating_add),
-            // Several who leave are waited for together.
-            Leavers::Everybody => costs.max().unwrap_or(0),
-        };
-        fits.then(|| (cost, lent.into_iter().map(|(idx, _)| idx).collect()))
+        fits.then_some(lent)
     }
 
     pub(crate) fn lend_seats(&mut self, idx: TaskIdx, node: NodeIdx, give: bool) {

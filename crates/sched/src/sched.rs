@@ -1,42 +1,29 @@
 //! The scheduler: the state that events change and decisions are made from.
 
-use crate::amount::Amount;
+use crate::amount::{EXTENDED, GPU};
+use crate::answers::Pending;
 use crate::board::Boards;
+use crate::calendar::Calendar;
 use crate::class::{ClassIdx, Classes, ShapeIdx};
-use crate::cluster::{Cluster, HOLE, NodeIdx, PoolIdx};
+use crate::cluster::{Cluster, NodeIdx};
 use crate::config::Config;
 use crate::decision::{DecisionId, DeviceShare, Placement};
+use crate::defrag::Progress;
 use crate::domains::Domains;
-use crate::event::{Event, NodeId, NodeSpec, PoolSpec, RunningTask, SlotId, TaskId, TaskSpec};
+use crate::event::{
+    Event, NodeId, NodeSpec, PoolSpec, QueueSpec, RunningTask, SlotId, TaskId, TaskSpec,
+};
 use crate::fragmentation::Typical;
 use crate::hash::Map;
 use crate::hold::{Nomination, Reservation};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, QueueIdx};
 use crate::place::Undo;
+use crate::pool::{HOLE, PoolIdx};
+use crate::seats::{Given, Seats};
 use crate::task::{Held, Rare, Stage, Task, TaskIdx, Tasks};
 use crate::waiting::Waiting;
 use base::{Time, Uid};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// A decision that is not durable yet.
-#[derive(Clone, Debug)]
-pub(crate) enum Pending {
-    Start {
-        task: TaskId,
-        /// What it was changed to meanwhile.
-        next: Option<Box<TaskSpec>>,
-    },
-    Grow {
-        task: TaskId,
-        slots: Vec<SlotId>,
-    },
-    Evict {
-        task: TaskId,
-    },
-    Nominate {
-        task: TaskId,
-    },
-}
 
 /// The scheduler core. Events in, decisions out; see the crate's head.
 #[derive(Debug)]
@@ -71,9 +58,26 @@ pub struct Sched {
     /// Elastic tasks that run with less than they could use.
     pub(crate) growing: BTreeSet<TaskIdx>,
     pub(crate) growing_is_new: bool,
+    /// Running tasks of which some group may have fewer seats than at best.
+    pub(crate) elastic: BTreeSet<TaskIdx>,
+    /// Single seats that are on their way out.
+    pub(crate) shrinking: BTreeSet<(TaskIdx, SlotId)>,
     pub(crate) growth_next: TaskIdx,
     /// The gains of each pool at which growing was tried.
     pub(crate) growth_seen: Vec<u64>,
+    /// When each pool's past was brought up to date.
+    pub(crate) faded: Vec<Time>,
+    /// The minute since the epoch, and how many were told to stop in it.
+    pub(crate) told_to_stop: (i64, u32),
+    /// Pools in which a claim met a start that is not durable yet.
+    pub(crate) unmet_claims: BTreeSet<PoolIdx>,
+    /// When whoever waits for a pool may find somebody to stop.
+    pub(crate) claims_due: BTreeMap<PoolIdx, Time>,
+    /// Nodes that are guaranteed whole, with the queue that owns them.
+    pub(crate) cells: BTreeMap<NodeIdx, QueueIdx>,
+    pub(crate) cells_stale: bool,
+    pub(crate) calendar: Calendar,
+    pub(crate) defrag: Progress,
 }
 
 impl Sched {
@@ -103,8 +107,18 @@ impl Sched {
             suspects: BTreeSet::new(),
             growing: BTreeSet::new(),
             growing_is_new: false,
+            elastic: BTreeSet::new(),
+            shrinking: BTreeSet::new(),
             growth_next: TaskIdx(0),
             growth_seen: Vec::new(),
+            faded: Vec::new(),
+            told_to_stop: (0, 0),
+            unmet_claims: BTreeSet::new(),
+            claims_due: BTreeMap::new(),
+            cells: BTreeMap::new(),
+            cells_stale: false,
+            calendar: Calendar::default(),
+            defrag: Progress::default(),
         }
     }
 
@@ -115,13 +129,10 @@ impl Sched {
             Event::PoolGone(name) => self.pool_gone(&name),
             Event::Node(spec) => self.set_node(&spec),
             Event::NodeGone(id) => self.node_gone(id),
-            Event::Queue(spec) => {
-                self.ledger.set(spec);
-                self.waiting.wake_all();
-            }
+            Event::Queue(spec) => self.set_queue(spec),
             Event::QueueGone(name) => {
                 self.ledger.remove(&name);
-                self.waiting.wake_all();
+                self.queues_changed();
             }
             Event::Task(spec) => self.set_task(spec),
             Event::Running(running) => self.set_running(running),
@@ -134,15 +145,62 @@ impl Sched {
             Event::Released { task, slot } => self.released(task, slot),
             Event::Committed(id) => self.committed(id),
             Event::Rejected(id) => self.rejected(id),
-            Event::Calendar(_) | Event::CalendarGone(_) => {}
+            Event::Calendar(entry) => self.set_calendar(entry),
+            Event::CalendarGone(name) => self.calendar_gone(&name),
         }
+    }
+
+    // ---- queues ----
+
+    fn set_queue(&mut self, spec: QueueSpec) {
+        let order = spec.order;
+        let queue = self.ledger.find_or_new(&spec.name);
+        let is_new_order = self.ledger.order_of(&spec.name) != order;
+        self.ledger.set(spec);
+        if is_new_order {
+            let mine: Vec<TaskIdx> = self
+                .tasks
+                .iter()
+                .filter(|(_, task)| task.queue == queue)
+                .map(|(idx, _)| idx)
+                .collect();
+            for idx in mine {
+                let task = self.tasks.get(idx);
+                let in_row =
+                    task.stage == Stage::Waiting && !self.nominations.contains_key(&task.id);
+                if in_row {
+                    self.dequeue(idx);
+                }
+                self.tasks.get_mut(idx).rule = order;
+                if in_row {
+                    self.enqueue(idx);
+                }
+            }
+        }
+        self.queues_changed();
+    }
+
+    fn queues_changed(&mut self) {
+        self.cells_stale = true;
+        self.calendar_changed();
+        self.waiting.wake_all();
     }
 
     // ---- pools and nodes ----
 
     fn set_pool(&mut self, spec: PoolSpec) {
         let mode = spec.devices;
+        let mut is_new = false;
+        for level in &spec.levels {
+            let label = self.cluster.names.intern(level);
+            is_new |= self.domains.register_label(label, &self.cluster);
+        }
+        if is_new {
+            self.recount_presence();
+        }
         let idx = self.cluster.set_pool(spec);
+        self.cells_stale = true;
+        self.calendar_changed();
         self.pool_order = self.cluster.pools_by_name();
         for node in self.cluster.pool(idx).members.clone() {
             if node != HOLE {
@@ -196,15 +254,21 @@ impl Sched {
                 None => u16::MAX,
             });
         }
+        let lanes = self.cluster.pool(pool).extended.len();
         self.without_holders(node, |sched| {
             if !moved.iter().copied().eq(0..moved.len() as u16) {
                 sched.renumber_devices(node, &moved);
             }
             sched.cluster.set_node(spec, pool, missing);
+            sched.cells_stale = true;
             sched.domains.node_changed(node, &sched.cluster);
         });
+        if self.cluster.pool(pool).extended.len() > lanes {
+            self.count_new_lanes(pool, EXTENDED + lanes, node);
+        }
         if !self.holders[node.0 as usize].is_empty() {
             self.suspects.insert(node);
+            self.calendar_changed();
         }
     }
 
@@ -226,6 +290,7 @@ impl Sched {
             return;
         };
         self.cluster.node_gone(node);
+        self.cells_stale = true;
         self.forget_if_empty(node);
     }
 
@@ -268,11 +333,68 @@ impl Sched {
             }
         }
         for (task, slot) in self.holders[node.0 as usize].clone() {
+            self.count_if_leaving(task, slot, false);
             self.count_held(task, slot, false);
         }
         change(self);
         for (task, slot) in self.holders[node.0 as usize].clone() {
             self.count_held(task, slot, true);
+            self.count_if_leaving(task, slot, true);
+        }
+    }
+
+    /// A pool got lanes for resources that it did not know. What is held on its nodes, other than the one
+    /// that brought them, was counted without these and is counted in them from now on.
+    fn count_new_lanes(&mut self, pool: PoolIdx, first: usize, but: NodeIdx) {
+        let mut seats = Vec::new();
+        for node in self.cluster.pool(pool).members.clone() {
+            if node == HOLE || node == but {
+                continue;
+            }
+            for (idx, slot) in &self.holders[node.0 as usize] {
+                let task = self.tasks.get(*idx);
+                let class = self.class_of(task.shape, *slot);
+                seats.push((node, task.queue, class, self.is_leaving(*idx, *slot)));
+            }
+        }
+        for (id, nomination) in &self.nominations {
+            let Some(idx) = self.tasks.find(*id) else {
+                continue;
+            };
+            let task = self.tasks.get(idx);
+            for seat in &nomination.seats {
+                if self.cluster.nodes.pool[seat.node.0 as usize] == pool {
+                    let class = self.class_of(task.shape, seat.slot);
+                    seats.push((seat.node, task.queue, class, false));
+                }
+            }
+        }
+        for (node, queue, class, leaves) in seats {
+            let mut amount = self.seat_amount(class, node);
+            amount.0[..first].fill(0);
+            self.cluster.nodes.free[node.0 as usize] -= &amount;
+            self.ledger.add(queue, pool, &amount);
+            if leaves {
+                self.ledger.count_leaving(queue, pool, &amount, true);
+            }
+        }
+        self.calendar_changed();
+    }
+
+    /// Whether a seat is on its way out, alone or with its task.
+    fn is_leaving(&self, idx: TaskIdx, slot: SlotId) -> bool {
+        self.tasks.get(idx).evicting().is_some() || self.shrinking.contains(&(idx, slot))
+    }
+
+    fn count_if_leaving(&mut self, idx: TaskIdx, slot: SlotId, add: bool) {
+        let task = self.tasks.get(idx);
+        if self.is_leaving(idx, slot)
+            && let Ok(at) = task.find(slot)
+        {
+            let (queue, node) = (task.queue, task.held[at].node);
+            let amount = self.seat_amount(self.class_of(task.shape, slot), node);
+            let pool = self.cluster.nodes.pool[node.0 as usize];
+            self.ledger.count_leaving(queue, pool, &amount, add);
         }
     }
 
@@ -285,10 +407,16 @@ impl Sched {
         let amount = self.seat_amount(class, node);
         let pool = self.cluster.nodes.pool[node.0 as usize];
         if add {
-            let is_named = !self.cluster.nodes.devices[node.0 as usize].is_empty();
-            if shares.is_empty() && is_named {
+            let devices = &self.cluster.nodes.devices[node.0 as usize];
+            let ask = self.cluster.ask(self.classes.class(class), pool);
+            let cut = |share: &DeviceShare| share.partition.is_some();
+            let wants_cut = ask.others.iter().any(|other| {
+                let mut cuts = devices.iter().flat_map(|device| device.cuts());
+                cuts.any(|cut| cut.name == other.name)
+            });
+            let unsaid = shares.is_empty() || (wants_cut && !shares.iter().any(cut));
+            if unsaid && !devices.is_empty() {
                 // Whoever placed it did not say where: the devices that we would have named.
-                let ask = self.cluster.ask(self.classes.class(class), pool);
                 let picked = self.cluster.pick_devices(node, &ask).unwrap_or_default();
                 shares = picked.into_boxed_slice();
                 self.tasks.get_mut(idx).held[at].shares = shares.clone();
@@ -351,6 +479,11 @@ impl Sched {
         if matches!(stage, Stage::Waiting) {
             for part in &parts {
                 for pool in self.pools_of(part.class) {
+                    // Where there are no GPUs nothing is scattered, and nothing need be learnt.
+                    let nodes = self.cluster.pool(pool);
+                    if nodes.count > 0 && nodes.capacity.0[GPU] == 0 {
+                        continue;
+                    }
                     let ask = self.cluster.ask(self.classes.class(part.class), pool);
                     self.typical.arrived(pool, &ask, part.count);
                 }
@@ -368,6 +501,10 @@ impl Sched {
             shape,
             stage,
             priority: spec.priority,
+            rule: self.ledger.order_of(&spec.queue),
+            expected_s: spec.expected.map_or(u32::MAX, |expected| {
+                u32::try_from(expected.as_ms() / 1_000).unwrap_or(u32::MAX)
+            }),
             submitted: spec.submitted,
             preemptible: spec.preemptible,
             checkpoints: spec.checkpoints,
@@ -377,8 +514,8 @@ impl Sched {
             grace: spec.grace,
             time_limit: spec.time_limit,
             started: Time::from_ms(0),
-            held: Vec::new(),
-            given: Box::default(),
+            held: Seats::None,
+            given: Given::none(parts.len()),
             rare: (rare != Rare::default()).then(|| Box::new(rare)),
         }
     }
@@ -400,7 +537,7 @@ impl Sched {
         }
     }
 
-    fn insert_waiting(&mut self, spec: TaskSpec) {
+    pub(crate) fn insert_waiting(&mut self, spec: TaskSpec) {
         let task = self.make_task(spec, Stage::Waiting);
         let idx = self.tasks.insert(task);
         self.enqueue(idx);
@@ -426,16 +563,18 @@ impl Sched {
         self.ledger.count_waiting(queue, false);
     }
 
-    fn remove_waiting(&mut self, idx: TaskIdx) {
+    pub(crate) fn remove_waiting(&mut self, idx: TaskIdx) {
         self.dequeue(idx);
         self.forget_task(idx);
     }
 
-    fn forget_task(&mut self, idx: TaskIdx) {
+    pub(crate) fn forget_task(&mut self, idx: TaskIdx) {
         if self.tasks.get(idx).evicting().is_some() {
             self.count_stopping(idx, false);
         }
         self.growing.remove(&idx);
+        self.elastic.remove(&idx);
+        self.forget_shrinking(idx);
         let task = self.tasks.get(idx);
         if task.stage != Stage::Waiting && task.preemptible {
             self.consenting -= 1;
@@ -479,6 +618,7 @@ impl Sched {
         let mut placements = running.placements;
         placements.sort_by_key(|placement| placement.slot);
         placements.dedup_by_key(|placement| placement.slot);
+        self.tasks.get_mut(idx).held.reserve_exact(placements.len());
         for placement in placements {
             if (placement.slot.group as usize) < groups {
                 let releasing = marks.iter().find(|(slot, _)| *slot == placement.slot);
@@ -504,6 +644,9 @@ impl Sched {
     pub(crate) fn note_growing(&mut self, idx: TaskIdx) {
         let task = self.tasks.get(idx);
         let parts = &self.classes.shape(task.shape).parts;
+        if parts.iter().any(|part| part.count > part.min) {
+            self.elastic.insert(idx);
+        }
         let numbered = parts.iter().enumerate();
         let wants = numbered
             .filter(|(_, part)| part.count > part.min)
@@ -529,25 +672,24 @@ impl Sched {
     /// Writes a seat into the books without counting its capacity.
     pub(crate) fn note_held(&mut self, idx: TaskIdx, held: Held) {
         self.holders[held.node.0 as usize].push((idx, held.slot));
-        let groups = {
-            let shape = self.tasks.get(idx).shape;
-            self.classes.shape(shape).parts.len()
-        };
         let task = self.tasks.get_mut(idx);
-        if task.given.is_empty() {
-            task.given = vec![0; groups].into_boxed_slice();
-        }
         let given = &mut task.given[held.slot.group as usize];
         *given = (*given).max(held.slot.index + 1);
-        match task.find(held.slot) {
+        let slot = held.slot;
+        match task.find(slot) {
             Ok(_) => {}
-            Err(at) => task.held.insert(at, held),
+            Err(at) => {
+                task.held.insert(at, held);
+                self.count_firm(idx, slot, true);
+            }
         }
     }
 
     /// Gives one seat back.
     pub(crate) fn release_seat(&mut self, idx: TaskIdx, slot: SlotId) {
         self.count_held(idx, slot, false);
+        self.count_firm(idx, slot, false);
+        self.mark_shrinking(idx, slot, false);
         let task = self.tasks.get_mut(idx);
         let Ok(at) = task.find(slot) else { return };
         let held = task.held.remove(at);
@@ -602,174 +744,35 @@ impl Sched {
         if self.tasks.get(idx).find(slot).is_err() {
             return;
         }
+        let was_shrinking = self.shrinking.contains(&(idx, slot));
+        if !was_shrinking && self.tasks.get(idx).evicting().is_none() {
+            let task = self.tasks.get(idx);
+            let (class, node) = (self.class_of(task.shape, slot), task.find(slot));
+            let node = node.map(|at| task.held[at].node);
+            if let Ok(node) = node
+                && self.cluster.nodes.present[node.0 as usize]
+            {
+                let amount = self.seat_amount(class, node);
+                self.note_given_back(self.cluster.nodes.pool[node.0 as usize], &amount);
+            }
+        }
         self.release_seat(idx, slot);
         if self.tasks.get(idx).held.is_empty() {
             self.drop_pending_of(idx);
             self.forget_task(idx);
+        } else if was_shrinking {
+            self.settle_shrunk(idx);
         }
     }
 
-    fn drop_pending_of(&mut self, idx: TaskIdx) {
+    pub(crate) fn drop_pending_of(&mut self, idx: TaskIdx) {
         let id = self.tasks.get(idx).id;
         self.pending.retain(|_, pending| match pending {
             Pending::Start { task, .. }
             | Pending::Grow { task, .. }
             | Pending::Evict { task }
+            | Pending::Shrink { task, .. }
             | Pending::Nominate { task } => *task != id,
         });
-    }
-
-    // ---- answers to decisions ----
-
-    fn committed(&mut self, id: DecisionId) {
-        if let Some(Pending::Start { task, .. }) = self.pending.remove(&id)
-            && let Some(idx) = self.tasks.find(task)
-        {
-            self.tasks.get_mut(idx).stage = Stage::Running;
-            self.note_growing(idx);
-        }
-    }
-
-    fn rejected(&mut self, id: DecisionId) {
-        match self.pending.remove(&id) {
-            Some(Pending::Start { task, next }) => {
-                let Some(idx) = self.tasks.find(task) else {
-                    return;
-                };
-                self.release_all(idx);
-                if self.tasks.get(idx).withdrawn {
-                    self.forget_task(idx);
-                } else if let Some(spec) = next {
-                    self.forget_task(idx);
-                    self.insert_waiting(*spec);
-                } else {
-                    let task = self.tasks.get_mut(idx);
-                    self.consenting -= usize::from(task.preemptible);
-                    task.stage = Stage::Waiting;
-                    task.given = Box::default();
-                    self.enqueue(idx);
-                }
-            }
-            Some(Pending::Grow { task, slots }) => {
-                let Some(idx) = self.tasks.find(task) else {
-                    return;
-                };
-                for slot in slots {
-                    if self.tasks.get(idx).find(slot).is_ok() {
-                        self.release_seat(idx, slot);
-                    }
-                    let given = &mut self.tasks.get_mut(idx).given[slot.group as usize];
-                    *given = (*given).min(slot.index);
-                }
-            }
-            Some(Pending::Evict { task }) => {
-                if let Some(idx) = self.tasks.find(task) {
-                    self.count_stopping(idx, false);
-                    let task = self.tasks.get_mut(idx);
-                    task.set_evicting(None);
-                    for held in &mut task.held {
-                        held.releasing = None;
-                    }
-                    let nodes: Vec<NodeIdx> = task.held.iter().map(|held| held.node).collect();
-                    self.suspects.extend(nodes);
-                }
-            }
-            Some(Pending::Nominate { task }) => {
-                if let Some(idx) = self.tasks.find(task)
-                    && self.drop_nomination(idx)
-                {
-                    self.enqueue(idx);
-                }
-            }
-            None => {}
-        }
-    }
-
-    // ---- what others may read ----
-
-    /// How many tasks wait.
-    pub fn waiting(&self) -> usize {
-        self.waiting.count
-    }
-
-    /// How many decisions are not answered yet.
-    pub fn unanswered(&self) -> usize {
-        self.pending.len()
-    }
-
-    /// What a queue and all below it use of a pool; `None` where either is unknown.
-    pub fn queue_used(&self, queue: &str, pool: &str) -> Option<base::Resources> {
-        let queue = self.ledger.find(queue)?;
-        let pool = self.cluster.find_pool(pool)?;
-        let used = self.ledger.used(queue, pool);
-        Some(self.resources(&used, pool))
-    }
-
-    /// How many tasks wait in a queue and below it.
-    pub fn queue_waiting(&self, queue: &str) -> usize {
-        let found = self.ledger.find(queue);
-        found.map_or(0, |queue| self.ledger.queue(queue).waiting)
-    }
-
-    /// What a node has and what is free of it; `None` for one that is unknown.
-    pub fn node_usage(&self, node: NodeId) -> Option<(base::Resources, base::Resources)> {
-        let node = self.cluster.find_node(node)?;
-        let at = node.0 as usize;
-        let pool = self.cluster.nodes.pool[at];
-        Some((
-            self.resources(&self.cluster.nodes.capacity[at], pool),
-            self.resources(&self.cluster.nodes.free[at], pool),
-        ))
-    }
-
-    /// Thousandths left of each named device of a node, by position.
-    pub fn devices_left(&self, node: NodeId) -> Vec<i32> {
-        let Some(node) = self.cluster.find_node(node) else {
-            return Vec::new();
-        };
-        let devices = &self.cluster.nodes.devices[node.0 as usize];
-        let present = devices.iter().filter(|device| !device.missing);
-        present.map(|device| device.left).collect()
-    }
-
-    /// The seats that a task holds, with their devices.
-    pub fn placements(&self, task: TaskId) -> Vec<Placement> {
-        let Some(idx) = self.tasks.find(task) else {
-            return Vec::new();
-        };
-        let held = self.tasks.get(idx).held.iter();
-        held.map(|held| self.placement(held.slot, held.node, &held.shares))
-            .collect()
-    }
-
-    pub(crate) fn placement(
-        &self,
-        slot: SlotId,
-        node: NodeIdx,
-        shares: &[DeviceShare],
-    ) -> Placement {
-        Placement {
-            slot,
-            node: self.cluster.nodes.id[node.0 as usize],
-            devices: shares.to_vec(),
-        }
-    }
-
-    fn resources(&self, amount: &Amount, pool: PoolIdx) -> base::Resources {
-        use crate::amount::{CPU, EXTENDED, GPU, MEMORY};
-        let unsigned = |lane: usize| amount.0[lane].max(0) as u64;
-        let extended = self.cluster.pool(pool).extended.iter().enumerate();
-        base::Resources {
-            cpu: base::MilliCpu(unsigned(CPU)),
-            memory: base::Bytes(unsigned(MEMORY)),
-            gpu_milli: unsigned(GPU),
-            extended: extended
-                .map(|(at, name)| {
-                    let name = self.cluster.names.text(*name).to_owned();
-                    (name, unsigned(EXTENDED + at))
-                })
-                .filter(|(_, amount)| *amount > 0)
-                .collect(),
-        }
     }
 }

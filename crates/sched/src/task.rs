@@ -3,9 +3,10 @@
 use crate::class::ShapeIdx;
 use crate::cluster::NodeIdx;
 use crate::decision::{DecisionId, DeviceShare, EvictReason};
-use crate::event::{SlotId, TaskId};
+use crate::event::{QueueOrder, SlotId, TaskId};
 use crate::hash::Map;
 use crate::ledger::QueueIdx;
+use crate::seats::{Given, Seats};
 use base::{Span, Time, Uid};
 use std::cmp::Reverse;
 
@@ -13,11 +14,13 @@ use std::cmp::Reverse;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TaskIdx(pub(crate) u32);
 
-/// Order within a queue: re-admitted first, then priority, then age, then identity.
+/// Order within a queue: re-admitted first, then priority, then what the queue's rule ranks by, then
+/// age, then identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Order {
     queued: bool,
     priority: Reverse<i32>,
+    rank: u32,
     submitted: Time,
     pub(crate) id: TaskId,
 }
@@ -64,6 +67,10 @@ pub(crate) struct Task {
     pub(crate) shape: ShapeIdx,
     pub(crate) stage: Stage,
     pub(crate) priority: i32,
+    /// Its queue's.
+    pub(crate) rule: QueueOrder,
+    /// Seconds that it is expected to run; the largest number where nobody said.
+    pub(crate) expected_s: u32,
     pub(crate) submitted: Time,
     pub(crate) preemptible: bool,
     pub(crate) checkpoints: bool,
@@ -75,9 +82,8 @@ pub(crate) struct Task {
     pub(crate) time_limit: Option<Span>,
     pub(crate) started: Time,
     /// Sorted by slot.
-    pub(crate) held: Vec<Held>,
-    /// Seats ever given, by group: an elastic task grows by the next ones only. Empty means none.
-    pub(crate) given: Box<[u32]>,
+    pub(crate) held: Seats,
+    pub(crate) given: Given,
     pub(crate) rare: Option<Box<Rare>>,
 }
 
@@ -85,9 +91,24 @@ impl Task {
     pub(crate) fn order(&self) -> Order {
         Order {
             queued: !self.readmit,
-            priority: Reverse(self.priority),
+            priority: Reverse(match self.rule {
+                QueueOrder::Fifo => 0,
+                QueueOrder::Priority | QueueOrder::ShortestExpected => self.priority,
+            }),
+            rank: match self.rule {
+                QueueOrder::ShortestExpected => self.expected_s,
+                QueueOrder::Priority | QueueOrder::Fifo => 0,
+            },
             submitted: self.submitted,
             id: self.id,
+        }
+    }
+
+    /// Who has waited longest, among tasks of all queues.
+    pub(crate) fn age(&self) -> Order {
+        Order {
+            rank: 0,
+            ..self.order()
         }
     }
 
@@ -119,17 +140,27 @@ impl Task {
     }
 }
 
+/// An identity without alignment, so that an entry of the map takes 20 bytes instead of 32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key([u8; 16]);
+
+impl From<TaskId> for Key {
+    fn from(id: TaskId) -> Self {
+        Key(id.0.0.to_le_bytes())
+    }
+}
+
 /// All tasks that are not finished.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
-    by_id: Map<TaskId, TaskIdx>,
+    by_id: Map<Key, TaskIdx>,
     tasks: Vec<Option<Task>>,
     unused: Vec<TaskIdx>,
 }
 
 impl Tasks {
     pub(crate) fn find(&self, id: TaskId) -> Option<TaskIdx> {
-        self.by_id.get(&id).copied()
+        self.by_id.get(&id.into()).copied()
     }
 
     pub(crate) fn get(&self, idx: TaskIdx) -> &Task {
@@ -149,7 +180,7 @@ impl Tasks {
             .unused
             .pop()
             .unwrap_or(TaskIdx(self.tasks.len() as u32));
-        self.by_id.insert(task.id, idx);
+        self.by_id.insert(task.id.into(), idx);
         if idx.0 as usize == self.tasks.len() {
             self.tasks.push(Some(task));
         } else {
@@ -160,9 +191,18 @@ impl Tasks {
 
     pub(crate) fn remove(&mut self, idx: TaskIdx) -> Option<Task> {
         let task = self.tasks[idx.0 as usize].take()?;
-        self.by_id.remove(&task.id);
+        self.by_id.remove(&task.id.into());
         self.unused.push(idx);
         Some(task)
+    }
+
+    /// How many positions there are, living or not.
+    pub(crate) fn len(&self) -> u32 {
+        self.tasks.len() as u32
+    }
+
+    pub(crate) fn get_living(&self, idx: TaskIdx) -> Option<&Task> {
+        self.tasks.get(idx.0 as usize)?.as_ref()
     }
 
     /// All living tasks by position.

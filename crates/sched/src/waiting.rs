@@ -4,9 +4,9 @@
 //! pool it waits for. The others of its queue are tried as long as they do not go past it.
 
 use crate::class::ShapeIdx;
-use crate::cluster::PoolIdx;
 use crate::hash::Map;
 use crate::ledger::QueueIdx;
+use crate::pool::PoolIdx;
 use crate::task::{Order, TaskIdx};
 use base::Span;
 use std::collections::{BTreeMap, BTreeSet};
@@ -262,6 +262,29 @@ impl Waiting {
             .filter(|(_, rows)| !rows.ready.is_empty())
             .map(|(at, _)| QueueIdx(at as u32))
             .collect()
+    }
+
+    /// Whether tasks of a kind were tried and refused.
+    pub(crate) fn is_parked(
+        &self,
+        queue: QueueIdx,
+        shape: ShapeIdx,
+        time_limit: Option<Span>,
+    ) -> bool {
+        let rows = self.queues.get(queue.0 as usize);
+        let row = rows.and_then(|rows| rows.by_kind.get(&(shape, time_limit)));
+        row.is_some_and(|idx| self.row(*idx).parked)
+    }
+
+    /// The first task of each row of a queue, in no order that matters.
+    pub(crate) fn heads(&self, queue: QueueIdx) -> Vec<TaskIdx> {
+        let rows = self.queues.get(queue.0 as usize);
+        let rows = rows.into_iter().flat_map(|rows| {
+            let ready = rows.ready.iter().map(|(_, idx)| *idx);
+            ready.chain(rows.parked.iter().copied())
+        });
+        let firsts = rows.filter_map(|idx| self.row(idx).tasks.first_key_value());
+        firsts.map(|(_, task)| *task).collect()
     }
 
     /// How many of the queue stand before `order`, and the first of them.

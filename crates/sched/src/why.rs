@@ -1,12 +1,15 @@
 //! What holds a task, found by looking at it alone: nothing here changes the state.
 
-use crate::amount::{GPU, LANES, MEMORY};
+use crate::amount::{EXTENDED, GPU, LANES, MEMORY};
+use crate::ask::{Excluded, Within};
 use crate::class::Class;
-use crate::cluster::{Excluded, HOLE, NodeIdx, PoolIdx};
+use crate::cluster::NodeIdx;
+use crate::devices::Device;
 use crate::domains::NOWHERE;
 use crate::event::TaskId;
 use crate::explain::{Blocker, Explanation, Standing};
 use crate::ledger::{QueueIdx, show};
+use crate::pool::{HOLE, PoolIdx};
 use crate::sched::Sched;
 use crate::task::{Stage, TaskIdx};
 use base::Time;
@@ -51,8 +54,8 @@ impl Sched {
                 explanation.standing = Standing::Waiting {
                     position: before + 1,
                 };
-                explanation.blockers = self.blockers(idx, before, first);
-                explanation.change = self.smallest_change(idx);
+                explanation.blockers = self.blockers(idx, before, first, now);
+                explanation.change = self.smallest_change(idx, now);
                 explanation.expected_start = self.expected_start(idx, now);
             }
         }
@@ -89,6 +92,7 @@ impl Sched {
         idx: TaskIdx,
         before: usize,
         first: Option<TaskIdx>,
+        now: Time,
     ) -> Vec<(String, Blocker)> {
         let task = self.tasks.get(idx);
         if let Some(nomination) = self.nominations.get(&task.id) {
@@ -134,6 +138,18 @@ impl Sched {
                 }
             }
         }
+        if let Some(budget) = self.budget_against(idx) {
+            blockers.insert(0, budget);
+        }
+        if blockers.is_empty()
+            && let Some((pool, queue, from)) = self.promise_against(idx, now)
+        {
+            let blocker = Blocker::Promised {
+                queue: self.ledger.queue(queue).name.clone(),
+                from,
+            };
+            return vec![(self.cluster.pool(pool).name.clone(), blocker)];
+        }
         if blockers.is_empty() {
             let held = self.reservations.iter();
             let other = held
@@ -167,9 +183,61 @@ impl Sched {
             };
             blockers.push((pool.unwrap_or_default(), behind));
         } else if blockers.is_empty() {
-            blockers.push((String::new(), Blocker::NotYetDecided));
+            let (shape, limit) = (task.shape, task.time_limit);
+            let blocker = if self.waiting.is_parked(task.queue, shape, limit) {
+                Blocker::Together
+            } else {
+                Blocker::NotYetDecided
+            };
+            blockers.push((String::new(), blocker));
         }
         blockers
+    }
+
+    /// An App whose budget keeps a guarantee waiting: one of its replicas would have been stopped.
+    fn budget_against(&self, idx: TaskIdx) -> Option<(String, Blocker)> {
+        if self.disrupted.is_empty() {
+            return None;
+        }
+        let (class, ..) = *self.parts_of(idx).first()?;
+        for pool in self.pools_of(class) {
+            let claimant = self.claimant(idx, pool, 1);
+            let lane = claimant.lane();
+            let holds = |other: TaskIdx| {
+                let task = self.tasks.get(other);
+                let (app, most) = task.disruption()?;
+                let is_full = self.disrupted.get(&app).copied().unwrap_or(0) >= most;
+                let (ours, theirs) = self.ledger.rivals(claimant.queue, task.queue)?;
+                let guaranteed =
+                    |queue| self.ledger.guaranteed_now(queue, pool, &self.cluster).0[lane];
+                let staying = |queue| self.ledger.staying(queue, pool).0[lane];
+                let is_owed = staying(ours) + claimant.ask.0[lane] <= guaranteed(ours);
+                let is_lent = staying(theirs) > guaranteed(theirs);
+                let gives = self.held_amount(other, pool).0[lane] > 0;
+                let stands = is_full && is_owed && is_lent && gives && task.evicting().is_none();
+                stands.then(|| Blocker::Budget {
+                    holder: task.name.to_string(),
+                    most,
+                })
+            };
+            let found = self.tasks.iter().find_map(|(other, _)| holds(other));
+            if let Some(blocker) = found {
+                return Some((self.cluster.pool(pool).name.clone(), blocker));
+            }
+        }
+        None
+    }
+
+    /// The promise that keeps a task out of every pool it may use.
+    fn promise_against(&self, idx: TaskIdx, now: Time) -> Option<(PoolIdx, QueueIdx, Time)> {
+        let (class, ..) = *self.parts_of(idx).first()?;
+        let mut first = None;
+        for pool in self.pools_of(class) {
+            let ask = self.claimant(idx, pool, 1).ask;
+            let (queue, from) = self.promised_to(idx, pool, &ask, now)?;
+            first = first.or(Some((pool, queue, from)));
+        }
+        first
     }
 
     /// What holds a group in one pool, were it alone; `None` where it would fit.
@@ -211,9 +279,12 @@ impl Sched {
         if with_quota && let Some(quota) = self.quota_blocker(queue, pool_idx, &total) {
             return Some(quota);
         }
+        let floors = self
+            .domains
+            .floors(class, &self.domains.homes(class, eligible.iter().copied()));
         let (near, far): (Vec<NodeIdx>, Vec<NodeIdx>) = eligible
             .iter()
-            .partition(|node| !class.has_affinity() || self.domains.allows(class, **node));
+            .partition(|node| !class.has_affinity() || self.domains.allows(class, **node, &floors));
         if near.is_empty() {
             *excluded.entry(Excluded::Affinity).or_default() += far.len();
             return Some(excluded_by(nodes.len(), excluded));
@@ -253,7 +324,7 @@ impl Sched {
     fn never_fits(
         &self,
         eligible: &[NodeIdx],
-        ask: &crate::cluster::Ask,
+        ask: &crate::ask::Ask,
         pool_idx: PoolIdx,
         class: &Class,
     ) -> Option<Blocker> {
@@ -284,6 +355,21 @@ impl Sched {
                 short[lane] += usize::from(lacks);
                 largest[lane] = largest[lane].max(capacity.0[lane]);
             }
+        }
+        if let Some(within) = ask.within
+            && short.iter().all(|count| *count == 0)
+        {
+            let level = class.spec.topology.as_ref();
+            let groups = eligible.iter().map(|node| {
+                let devices = &self.cluster.nodes.devices[node.0 as usize];
+                largest_group(devices, within)
+            });
+            let largest = groups.max().unwrap_or(0);
+            return Some(Blocker::NeverFits {
+                lane: format!("gpu in one {}", level.map_or("group", |level| &level.level)),
+                asked: show(GPU, ask.amount.0[GPU]),
+                largest: show(GPU, largest * 1_000),
+            });
         }
         let lane = (0..LANES)
             .max_by_key(|lane| (short[*lane], LANES - lane))
@@ -342,9 +428,26 @@ impl Sched {
         let preferred = if ask.0[GPU] > 0 { GPU } else { MEMORY };
         let lane = (0..LANES)
             .filter(|lane| ask.0[*lane] > 0)
-            .max_by_key(|lane| (short[*lane], *lane == preferred, LANES - lane))
+            .max_by_key(|lane| {
+                let extended = *lane >= EXTENDED && short[*lane] == 0;
+                (short[*lane], *lane == preferred, extended, LANES - lane)
+            })
             .unwrap_or(preferred);
         let names = &self.cluster.names;
+        let enough = |lane: usize| free[lane] >= ask.0[lane].saturating_mul(i64::from(needs));
+        let best = nodes.iter().map(|node| {
+            let have = &self.cluster.nodes.free[node.0 as usize];
+            have.0[lane].max(0)
+        });
+        let best = best.max().unwrap_or(0);
+        if fits == 0 && best < ask.0[lane] && (0..LANES).all(enough) {
+            return Blocker::Scattered {
+                lane: self.cluster.pool(pool).lane_name(lane, names).to_owned(),
+                asked: show(lane, ask.0[lane]),
+                best: show(lane, best),
+                free: show(lane, free[lane]),
+            };
+        }
         Blocker::Full {
             lane: self.cluster.pool(pool).lane_name(lane, names).to_owned(),
             fits,
@@ -352,6 +455,16 @@ impl Sched {
             free: show(lane, free[lane]),
         }
     }
+}
+
+/// The most devices of a node in one fast group.
+fn largest_group(devices: &[Device], within: Within) -> i64 {
+    let mut groups: Vec<u16> = devices.iter().map(|d| within.group_of(d)).collect();
+    groups.sort_unstable();
+    let sizes = groups
+        .chunk_by(|a, b| a == b)
+        .map(|group| group.len() as i64);
+    sizes.max().unwrap_or(0)
 }
 
 fn excluded_by(nodes: usize, rules: BTreeMap<Excluded, usize>) -> Blocker {

@@ -5,11 +5,14 @@
 //! a scheduler is rebuilt by events, so a log that begins after a restart begins with those. The same
 //! log gives the same decisions on every machine; [`fn@replay`] checks it line by line.
 //!
-//! It does not say where logs are kept or for how long. Start with [`Recorder`] and [`fn@replay`].
+//! It does not say where logs are kept or for how long. Start with [`Recorder`] and [`fn@replay`];
+//! [`Reader`] gives the entries one by one.
 
+mod read;
 mod record;
 mod replay;
 mod wire;
 
+pub use read::{Entry, Reader};
 pub use record::{Recorder, VERSION};
-pub use replay::{Replay, ReplayError, replay, replay_with};
+pub use replay::{Replay, ReplayError, replay};

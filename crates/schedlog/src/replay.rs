@@ -1,8 +1,8 @@
 //! Running a log again.
 
+use crate::read::{Entry, Reader};
 use crate::record::VERSION;
-use crate::wire::{Entry, Wire};
-use sched::{Decision, Event, Sched};
+use sched::{Decision, Sched};
 use std::io::{self, BufRead};
 use thiserror::Error;
 
@@ -39,15 +39,25 @@ pub enum ReplayError {
         /// Its version.
         version: u32,
     },
+    /// A header stands where an entry should: two logs in one file.
+    #[error("line {line} begins another log; replay one at a time")]
+    SecondHeader {
+        /// Line from 1.
+        line: usize,
+    },
     /// The decisions differ from those that were recorded.
-    #[error("line {line}: decided {found} times where the log says {recorded}, or differently")]
+    #[error(
+        "line {line}: decision {number} of the round differs:\n  recorded {recorded}\n  decided  {found}"
+    )]
     Differs {
         /// Line from 1.
         line: usize,
-        /// How many decisions were made now.
-        found: usize,
-        /// How many were recorded.
-        recorded: usize,
+        /// Which decision of the round, from 1.
+        number: usize,
+        /// What was recorded there; `nothing` where the record has fewer.
+        recorded: String,
+        /// What was decided now; `nothing` where there are fewer.
+        found: String,
     },
 }
 
@@ -58,65 +68,46 @@ pub struct Replay {
     pub sched: Sched,
     /// All decisions in order.
     pub decisions: Vec<Decision>,
+    /// How often it was asked.
+    pub rounds: usize,
 }
 
 /// Replays a log and checks that every decision comes out as it was recorded.
 pub fn replay(log: impl BufRead) -> Result<Replay, ReplayError> {
-    run(log, true, |event| event)
-}
-
-/// Replays a log with changed events, for what-if questions; decisions may differ. A recorded answer
-/// to a decision is applied as it stands, so keep to changes that the answers still fit.
-pub fn replay_with(
-    log: impl BufRead,
-    change: impl FnMut(Event) -> Event,
-) -> Result<Replay, ReplayError> {
-    run(log, false, change)
-}
-
-fn run(
-    log: impl BufRead,
-    check: bool,
-    mut change: impl FnMut(Event) -> Event,
-) -> Result<Replay, ReplayError> {
-    let mut state: Option<Replay> = None;
+    let mut reader = Reader::open(log)?;
+    let mut replay = Replay {
+        sched: Sched::new(reader.config().clone()),
+        decisions: Vec::new(),
+        rounds: 0,
+    };
     let mut last: Vec<Decision> = Vec::new();
-    for (at, text) in log.lines().enumerate() {
-        let line = at + 1;
-        let text = text.map_err(|source| ReplayError::Read { line, source })?;
-        let entry: Entry =
-            serde_json::from_str(&text).map_err(|source| ReplayError::Parse { line, source })?;
-        let header = || ReplayError::Header { line };
-        match entry {
-            Entry::Header { version, settings } => {
-                if version > VERSION {
-                    return Err(ReplayError::Version { version });
-                }
-                state = Some(Replay {
-                    sched: Sched::new(settings.back()),
-                    decisions: Vec::new(),
-                });
-            }
-            Entry::Event(event) => {
-                let event = change(event.back());
-                state.as_mut().ok_or_else(header)?.sched.apply(event);
-            }
+    while let Some(entry) = reader.next() {
+        match entry? {
+            Entry::Event(event) => replay.sched.apply(*event),
             Entry::Decide { now, steps } => {
-                let replay = state.as_mut().ok_or_else(header)?;
-                last = replay.sched.decide(now.back(), steps);
+                last = replay.sched.decide(now, steps);
                 replay.decisions.extend(last.iter().cloned());
+                replay.rounds += 1;
             }
-            Entry::Decided(recorded) => {
-                let recorded: Vec<Decision> = recorded.back();
-                if check && recorded != last {
-                    return Err(ReplayError::Differs {
-                        line,
-                        found: last.len(),
-                        recorded: recorded.len(),
-                    });
-                }
-            }
+            Entry::Decided(recorded) => compare(reader.line(), &recorded, &last)?,
         }
     }
-    state.ok_or(ReplayError::Header { line: 1 })
+    Ok(replay)
+}
+
+fn compare(line: usize, recorded: &[Decision], found: &[Decision]) -> Result<(), ReplayError> {
+    let most = recorded.len().max(found.len());
+    let Some(at) = (0..most).find(|at| recorded.get(*at) != found.get(*at)) else {
+        return Ok(());
+    };
+    let show = |decision: Option<&Decision>| match decision {
+        Some(decision) => format!("{:?}", decision.kind),
+        None => "nothing".to_owned(),
+    };
+    Err(ReplayError::Differs {
+        line,
+        number: at + 1,
+        recorded: show(recorded.get(at)),
+        found: show(found.get(at)),
+    })
 }

@@ -25,7 +25,7 @@ macro_rules! same {
         }
     )*};
 }
-same!(bool, u16, u32, u64, i32, String);
+same!(bool, u8, u16, u32, u64, i32, String);
 
 /// Newtypes that are written as their number.
 macro_rules! number {
@@ -106,6 +106,20 @@ impl<A, B, C: Wire<A>, D: Wire<B>> Wire<(A, B)> for (C, D) {
     }
 }
 
+impl<A, B, C, D, E, F> Wire<(A, B, C)> for (D, E, F)
+where
+    D: Wire<A>,
+    E: Wire<B>,
+    F: Wire<C>,
+{
+    fn of(value: &(A, B, C)) -> Self {
+        (D::of(&value.0), E::of(&value.1), F::of(&value.2))
+    }
+    fn back(self) -> (A, B, C) {
+        (self.0.back(), self.1.back(), self.2.back())
+    }
+}
+
 /// Structs with the same field names.
 macro_rules! record {
     ($($name:ident { $($field:ident: $kind:ty),* $(,)? })*) => {$(
@@ -178,6 +192,7 @@ tag! {
     Scoring { BestFit, Fragmentation }
     ModelOrder { Strict, AfterFragmentation }
     Backfill { Never, Easy }
+    QueueOrder { Priority, Fifo, ShortestExpected }
 }
 
 /// Amounts; what is nothing is left out.
@@ -222,7 +237,10 @@ impl Wire<Resources> for Amounts {
 }
 
 record! {
-    PoolSpec { name: String, packing: Packing, devices: DeviceMode, levels: Vec<String> }
+    PoolSpec {
+        name: String, packing: Packing, devices: DeviceMode, levels: Vec<String>,
+        half_life: Option<u64>,
+    }
     NodeSpec {
         id: u32, name: String, pool: String, allocatable: Amounts, slots_max: u32,
         labels: BTreeMap<String, String>, taints: Vec<Taint>, unschedulable: bool,
@@ -230,12 +248,17 @@ record! {
     }
     DeviceSpec {
         id: String, class: String, model: String, memory: u64, healthy: bool, link_group: u16,
-        numa: u16,
+        numa: u16, taints: Vec<Taint>, lanes: BTreeMap<String, u64>, partitions: Vec<PartitionSpec>,
     }
+    PartitionSpec { name: String, slices: u8, starts: Vec<u8>, milli: u16 }
     Taint { key: String, value: String, effect: TaintEffect }
     Toleration { key: String, value: Option<String>, effect: Option<TaintEffect> }
-    QueueSpec { name: String, parent: Option<String>, priority: i32, quotas: BTreeMap<String, Quota> }
-    Quota { guaranteed: Amounts, limit: BTreeMap<String, u64>, weight: u32 }
+    QueueSpec {
+        name: String, parent: Option<String>, priority: i32, order: QueueOrder,
+        quotas: BTreeMap<String, Quota>,
+    }
+    Quota { guaranteed: Amounts, limit: BTreeMap<String, u64>, weight: u32, shapes: Vec<ShapeQuota> }
+    ShapeQuota { nodes: u32, each: Amounts, gpu_model: String }
     TaskSpec {
         id: Id, generation: u64, name: String, queue: String, kind: TaskKind, priority: i32,
         submitted: i64, groups: Vec<GroupSpec>, preemptible: bool, min_runtime: u64, grace: u64,
@@ -248,13 +271,21 @@ record! {
         tolerations: Vec<Toleration>, affinity: Affinity, topology: Option<TopologyRequest>,
         per_node_max: u32,
     }
-    Affinity { with: Vec<(String, String)>, against: Vec<(String, String)>, keys: Vec<String> }
+    Affinity {
+        with: Vec<(String, String)>, against: Vec<(String, String)>, keys: Vec<String>,
+        prefer_with: Vec<(String, String)>, prefer_against: Vec<(String, String)>,
+        at_most: Vec<(String, String, u32)>, spread: Vec<Spread>,
+    }
+    Spread { key: String, label: String, skew_max: u32, required: bool }
     TopologyRequest { level: String, required: bool }
     RunningTask { spec: TaskSpec, started: i64, placements: Vec<Placement> }
-    CalendarEntry { name: String, pool: String, queue: String, amount: Amounts, from: i64, until: i64 }
+    CalendarEntry { name: String, pool: String, queue: String, steps: Vec<CalendarStep>, until: i64 }
+    CalendarStep { from: i64, amount: Amounts }
     SlotId { group: u16, index: u32 }
     Placement { slot: SlotId, node: u32, devices: Vec<DeviceShare> }
-    DeviceShare { device: u16, milli: u16, memory: u64 }
+    DeviceShare { device: u16, milli: u16, memory: u64, partition: Option<Partition> }
+    Partition { first: u8, slices: u8 }
+    Defrag { moves_max: u32, gain_by_cost_min: u32, horizon: u64 }
     Decision { id: u64, kind: DecisionKind }
 }
 
@@ -290,6 +321,13 @@ pub(crate) struct Settings {
     score_bytes_max: u64,
     backfill: Backfill,
     evictions_max: u32,
+    evictions_per_minute: u32,
+    /// Logs that were written before it say nothing of it.
+    #[serde(default)]
+    patience: u64,
+    shrinks: bool,
+    bands: Vec<i32>,
+    defrag: Option<Defrag>,
     nomination_ttl: u64,
 }
 
@@ -301,6 +339,11 @@ impl Wire<sched::Config> for Settings {
             score_bytes_max: value.score_bytes_max as u64,
             backfill: Wire::of(&value.backfill),
             evictions_max: value.evictions_max,
+            evictions_per_minute: value.evictions_per_minute,
+            patience: Wire::of(&value.patience),
+            shrinks: value.shrinks,
+            bands: Wire::of(&value.bands),
+            defrag: Wire::of(&value.defrag),
             nomination_ttl: Wire::of(&value.nomination_ttl),
         }
     }
@@ -311,6 +354,11 @@ impl Wire<sched::Config> for Settings {
             score_bytes_max: self.score_bytes_max as usize,
             backfill: self.backfill.back(),
             evictions_max: self.evictions_max,
+            evictions_per_minute: self.evictions_per_minute,
+            patience: self.patience.back(),
+            shrinks: self.shrinks,
+            bands: self.bands.back(),
+            defrag: self.defrag.back(),
             nomination_ttl: self.nomination_ttl.back(),
         }
     }

@@ -1,16 +1,15 @@
 //! What an engine on this machine needs from the platform: content, environments, secrets, and where output goes.
 
 use crate::control::venv::Venvs;
-use crate::usecase::seal;
+use crate::metrics::Dropped;
+use crate::usecase::{content, seal};
 use base::{Digest, Seq};
 use db::{Db, objects, versions};
 use engine::{BoxFuture, EngineError, Frame, OutputSink, ReplicaKey};
 use logs::{Logs, ReplicaLog};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use store::{Store, TenantPath};
-
-/// The most bytes of one output.
-const OUTPUT_MAX: u64 = 64 << 30;
 
 /// The engine's view of the platform.
 #[derive(Clone)]
@@ -25,6 +24,8 @@ pub struct Content {
     pub venvs: Venvs,
     /// Under which Secrets are sealed.
     pub key: Vec<u8>,
+    /// Counts what senders dropped.
+    pub dropped: Arc<Dropped>,
 }
 
 fn failed(
@@ -41,8 +42,11 @@ impl engine::Content for Content {
         digest: &'a Digest,
     ) -> BoxFuture<'a, Result<PathBuf, EngineError>> {
         Box::pin(async move {
-            let path = TenantPath::new(project).and_then(|tenant| self.store.path(&tenant, digest));
-            path.map_err(|error| failed(format!("reading content {digest}"))(error.into()))
+            let reading = || format!("reading content {digest}");
+            let tenant =
+                TenantPath::new(project).map_err(|error| failed(reading())(error.into()))?;
+            let path = self.store.fetch(&tenant, digest).await;
+            path.map_err(|error| failed(reading())(error.into()))
         })
     }
 
@@ -66,10 +70,11 @@ impl engine::Content for Content {
         path: &'a Path,
     ) -> BoxFuture<'a, Result<(Digest, u64), EngineError>> {
         Box::pin(async move {
-            let tenant = TenantPath::new(project)
-                .map_err(|error| failed("keeping an output")(error.into()))?;
-            let kept = self.store.keep(&tenant, path, OUTPUT_MAX).await;
-            kept.map_err(|error| failed("keeping an output")(error.into()))
+            let kept =
+                content::put_files(&self.db, &self.store, project, path, content::OUTPUT_MAX).await;
+            let (kept, of_files) =
+                kept.map_err(|error| failed("keeping an output")(error.into()))?;
+            Ok((kept.digest, of_files))
         })
     }
 
@@ -112,11 +117,19 @@ impl OutputSink for Content {
                 attempt: key.attempt,
             };
             let frames: Vec<logs::Frame> = frames.into_iter().map(frame).collect();
+            let notes: Vec<Vec<u8>> = frames
+                .iter()
+                .filter(|frame| frame.stream == logs::Stream::Note)
+                .map(|frame| frame.bytes.clone())
+                .collect();
             let (logs, project) = (self.logs.clone(), project.to_owned());
             let appended =
                 tokio::task::spawn_blocking(move || logs.append(&project, &log, &frames)).await;
             let appended = appended.map_err(|error| failed("keeping output")(error.into()))?;
-            appended.map_err(|error| failed("keeping output")(error.into()))
+            let kept = appended.map_err(|error| failed("keeping output")(error.into()))?;
+            // Counted once they are kept: what is refused comes again.
+            notes.iter().for_each(|note| self.dropped.note(note));
+            Ok(kept)
         })
     }
 }

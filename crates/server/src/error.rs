@@ -89,6 +89,10 @@ impl UseError {
                     "the database is away; try again in a moment",
                 ),
                 Code::Gone => Problem::new(Code::Gone, error.to_string()),
+                Code::Exhausted => Problem::new(
+                    Code::Exhausted,
+                    "the database's disk is full; free some space and try again",
+                ),
                 Code::Conflict => Problem::new(Code::Conflict, error.to_string()),
                 _ => Problem::new(
                     Code::Internal,

@@ -8,9 +8,11 @@
 //! What it does not do: run programs (engines do), carry the traffic of Apps (the gateway does).
 
 pub mod auth;
+pub mod check;
 pub mod content;
 pub mod control;
 pub mod error;
+pub mod git;
 pub mod http;
 pub mod metrics;
 pub mod pinned;

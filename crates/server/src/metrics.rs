@@ -3,6 +3,7 @@
 use axum::http::{Method, StatusCode};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -69,9 +70,61 @@ impl Requests {
     }
 }
 
+/// Bytes of output that senders had no room for, as their notes say.
+#[derive(Debug, Default)]
+pub struct Dropped(AtomicU64);
+
+impl Dropped {
+    /// A note came in.
+    pub fn note(&self, text: &[u8]) {
+        let dropped = std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.split_once(" bytes of output were dropped"))
+            .and_then(|(number, _)| number.parse::<u64>().ok());
+        if let Some(dropped) = dropped {
+            self.0.fetch_add(dropped, Ordering::Relaxed);
+        }
+    }
+
+    /// All of them since the process began.
+    pub fn total(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What became of programs' output.
+pub fn output(stats: &logs::Stats, dropped: u64) -> String {
+    let mut text = String::new();
+    for (name, value) in [
+        ("moonshot_output_kept_bytes_total", stats.kept_bytes),
+        ("moonshot_output_dropped_bytes_total", dropped),
+        ("moonshot_output_refused_total", stats.refused),
+        ("moonshot_output_missing_frames_total", stats.missing),
+        ("moonshot_output_late_frames_total", stats.late),
+        ("moonshot_output_damaged_bytes_total", stats.damaged_bytes),
+    ] {
+        let _ = writeln!(text, "# TYPE {name} counter\n{name} {value}");
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_senders_dropped_is_counted_from_their_notes() {
+        let dropped = Dropped::default();
+        // The shim's words: see `shim::frame::loss_note`.
+        dropped.note(b"1234 bytes of output were dropped here: no space for them\n");
+        dropped.note(b"the output was cut here\n");
+        assert_eq!(dropped.total(), 1_234);
+        let text = output(&logs::Stats::default(), dropped.total());
+        assert!(
+            text.contains("moonshot_output_dropped_bytes_total 1234\n"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn buckets_add_up() {

@@ -27,12 +27,28 @@ pub struct PinnedProgram {
     /// Its code, uploaded or packed from a commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Digest>,
+    /// Where the code was taken from, if from a git repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<PinnedGit>,
     /// The versions of the Secrets it names, in `env` or as files.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, u32>,
     /// Its inputs by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, Digest>,
+    /// The model that it serves, by version.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub model: BTreeMap<u32, Digest>,
+}
+
+/// A commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PinnedGit {
+    /// The repository, without credentials.
+    pub url: String,
+    /// The commit's full hash.
+    pub commit: String,
 }
 
 /// A version of an Environment.

@@ -1,10 +1,11 @@
 //! What every part of the server is given: the database, stores, engine, clock, and who to poke.
 
 use crate::control::scheduler::SchedHandle;
-use base::{Time, Uid};
+use base::{Span, Time, Uid};
 use std::sync::{Arc, PoisonError, RwLock};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// The one place where the server reads a clock.
 pub trait Clock: Send + Sync {
@@ -54,10 +55,61 @@ impl Poke {
         // A timeout is the period; both ways lead to the same work.
         let _ = tokio::time::timeout(period, self.0.notified()).await;
     }
+
+    /// Waits for a poke.
+    pub async fn poked(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// Connections to replicas at once: exec, port forwarding, `rsh`. Each holds some hundred KiB at most.
+const STREAMS_MAX: usize = 512;
+
+/// Connections to replicas: they outlive the request that opened them, so somebody must wait for them.
+#[derive(Debug)]
+pub struct Streams {
+    tracker: TaskTracker,
+    free: Arc<Semaphore>,
+}
+
+impl Default for Streams {
+    fn default() -> Streams {
+        Streams {
+            tracker: TaskTracker::new(),
+            free: Arc::new(Semaphore::new(STREAMS_MAX)),
+        }
+    }
+}
+
+impl Streams {
+    /// A place for one more; `None` where there are too many.
+    pub fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).try_acquire_owned().ok()
+    }
+
+    /// Carries a connection to its end.
+    pub fn carry(&self, stream: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn(stream);
+    }
+
+    /// Waits until the last one has ended; the platform's `stop` ends them.
+    pub async fn ended(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
 }
 
 /// The console's files: media type and content by path, where they are built in.
 pub type Files = fn(&str) -> Option<(String, Vec<u8>)>;
+
+/// How much output is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogBounds {
+    /// How long.
+    pub kept: base::Span,
+    /// The most bytes, of all projects.
+    pub bytes: base::Bytes,
+}
 
 /// What a server is made of.
 pub struct Platform {
@@ -65,8 +117,14 @@ pub struct Platform {
     pub db: db::Db,
     /// Code, outputs, models.
     pub store: store::Store,
+    /// How long content stays that nobody needs.
+    pub content_grace: base::Span,
     /// Output of replicas.
     pub logs: logs::Logs,
+    /// Counts the output that senders dropped.
+    pub dropped: Arc<crate::metrics::Dropped>,
+    /// How much of the output is kept.
+    pub log_bounds: LogBounds,
     /// The engine of this cell's only Cluster so far.
     pub engine: Arc<dyn engine::Engine>,
     /// The Cluster's name.
@@ -87,14 +145,18 @@ pub struct Platform {
     pub hosts: Hosts,
     /// Whether requests come over TLS.
     pub tls: bool,
+    /// After this long a node that does not answer is given up.
+    pub node_lost_after: Span,
     /// Ends every stream when the server stops.
     pub stop: CancellationToken,
     /// Tokens at hand.
     pub tokens: crate::auth::TokenCache,
-    /// Poked when the route table may have changed beyond the feed.
-    pub routes: Poke,
+    /// Counts changes of the route table beyond the feed, such as tokens.
+    pub routes: watch::Sender<u64>,
     /// Counts requests.
     pub requests: crate::metrics::Requests,
+    /// Connections to replicas.
+    pub streams: Streams,
     sched: RwLock<Option<SchedHandle>>,
 }
 
@@ -104,8 +166,14 @@ pub struct Parts {
     pub db: db::Db,
     /// See [`Platform::store`].
     pub store: store::Store,
+    /// See [`Platform::content_grace`].
+    pub content_grace: base::Span,
     /// See [`Platform::logs`].
     pub logs: logs::Logs,
+    /// See [`Platform::dropped`].
+    pub dropped: Arc<crate::metrics::Dropped>,
+    /// See [`Platform::log_bounds`].
+    pub log_bounds: LogBounds,
     /// See [`Platform::engine`].
     pub engine: Arc<dyn engine::Engine>,
     /// See [`Platform::cluster`].
@@ -124,6 +192,8 @@ pub struct Parts {
     pub console: Option<Files>,
     /// See [`Platform::hosts`].
     pub hosts: Hosts,
+    /// See [`Platform::node_lost_after`].
+    pub node_lost_after: Span,
     /// See [`Platform::stop`].
     pub stop: CancellationToken,
 }
@@ -154,7 +224,10 @@ impl Platform {
         let Parts {
             db,
             store,
+            content_grace,
             logs,
+            dropped,
+            log_bounds,
             engine,
             cluster,
             clock,
@@ -164,12 +237,16 @@ impl Platform {
             console_url,
             console,
             hosts,
+            node_lost_after,
             stop,
         } = parts;
         Platform {
             db,
             store,
+            content_grace,
             logs,
+            dropped,
+            log_bounds,
             engine,
             cluster,
             clock,
@@ -180,10 +257,12 @@ impl Platform {
             console,
             hosts,
             tls: false,
+            node_lost_after,
             stop,
             tokens: crate::auth::TokenCache::default(),
-            routes: Poke::default(),
+            routes: watch::Sender::new(0),
             requests: crate::metrics::Requests::default(),
+            streams: Streams::default(),
             sched: RwLock::new(None),
         }
     }
@@ -200,20 +279,6 @@ impl Platform {
     pub fn set_sched(&self, sched: Option<SchedHandle>) {
         *self.sched.write().unwrap_or_else(PoisonError::into_inner) = sched;
     }
-}
-
-/// The proof that an attempt shows: a keyed digest of its name, so that nothing need be stored.
-pub fn attempt_token(key: &[u8], replica: &engine::ReplicaKey) -> String {
-    use hmac::{KeyInit, Mac};
-    let mut mac =
-        hmac::Hmac::<sha2::Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.update(b"attempt\n");
-    mac.update(replica.to_string().as_bytes());
-    mac.finalize()
-        .into_bytes()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 #[cfg(test)]

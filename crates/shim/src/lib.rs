@@ -24,3 +24,4 @@ pub mod frame;
 pub mod identity;
 pub mod record;
 pub mod spool;
+pub mod variables;

@@ -50,10 +50,15 @@ impl Table {
 impl Line<'_> {
     pub(crate) fn text(&self, column: &str) -> Result<&str, DataError> {
         let at = self.table.header.iter().position(|name| name == column);
-        let cell = at.and_then(|at| self.cells.get(at).copied());
-        cell.ok_or_else(|| DataError::Column {
+        let at = at.ok_or_else(|| DataError::Column {
             path: self.table.path.clone(),
             column: column.to_owned(),
+        })?;
+        self.cells.get(at).copied().ok_or_else(|| DataError::Row {
+            path: self.table.path.clone(),
+            line: self.number,
+            cells: self.cells.len(),
+            columns: self.table.header.len(),
         })
     }
 

@@ -23,6 +23,18 @@ pub enum DataError {
         /// Which column.
         column: String,
     },
+    /// A row is cut short.
+    #[error("`{path}` line {line} has {cells} cells; the header has {columns}")]
+    Row {
+        /// Which file.
+        path: PathBuf,
+        /// Line from 1.
+        line: usize,
+        /// How many it has.
+        cells: usize,
+        /// How many the header has.
+        columns: usize,
+    },
     /// A cell does not hold what its column says.
     #[error("`{path}` line {line}: `{text}` is not a value of column `{column}`")]
     Cell {

@@ -7,8 +7,10 @@
 use crate::cells::Table;
 use crate::data::DataError;
 use crate::dice::Dice;
-use crate::flat::{Flat, Rule};
-use base::{Bytes, MilliCpu, Resources, Span, Time, Uid};
+use crate::plain::{Ask, Order, Plain, Rule};
+use crate::policy::{Moonshot, Policy as Scheduler};
+use crate::specs;
+use base::Time;
 use sched::*;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,6 +49,17 @@ impl Pod {
     pub fn gpu_milli(&self) -> u64 {
         self.gpus * self.milli
     }
+
+    fn ask(&self) -> Ask {
+        Ask {
+            cpu: self.cpu as i64,
+            memory: 0,
+            gpus: self.gpus as usize,
+            milli: self.milli as i64,
+            models: self.models.clone(),
+            extended: Vec::new(),
+        }
+    }
 }
 
 /// Who places.
@@ -54,7 +67,7 @@ impl Pod {
 pub enum Policy {
     /// The scheduler core, which learns what is typical from arrivals.
     Moonshot,
-    /// A plain rule over plain arrays.
+    /// A plain rule over plain lists.
     Plain(Rule),
 }
 
@@ -136,39 +149,67 @@ pub fn arrivals(machines: &[Machine], pods: &[Pod], seed: u64) -> Vec<Pod> {
     chosen
 }
 
-/// Thousandths of GPUs of all machines.
-pub fn capacity(machines: &[Machine]) -> u64 {
-    machines.iter().map(|m| u64::from(m.gpus) * 1_000).sum()
-}
-
 /// Places the arrivals of one seed.
 pub fn run(machines: &[Machine], pods: &[Pod], policy: Policy, seed: u64) -> Run {
     let arriving = arrivals(machines, pods, seed);
     match policy {
-        Policy::Moonshot => run_core(machines, &arriving),
+        Policy::Moonshot => {
+            // A list of models in this trace is a set, so fragmentation comes before its order.
+            // Who does not fit is dropped, so there is nobody to keep nodes for.
+            let mut core = Moonshot::new(Config {
+                models: ModelOrder::AfterFragmentation,
+                backfill: Backfill::Never,
+                ..Config::standard()
+            });
+            tally(machines, &arriving, &mut core)
+        }
         Policy::Plain(rule) => {
-            let mut flat = Flat::new(machines, pods, rule, seed);
-            tally(machines, &arriving, |pod| {
-                let begin = Instant::now();
-                let placed = flat.place(pod);
-                (placed, begin.elapsed())
-            })
+            let typical = match rule {
+                Rule::Fgd => typical(pods),
+                Rule::Random
+                | Rule::BestFit
+                | Rule::DotProduct
+                | Rule::GpuPacking
+                | Rule::GpuClustering => Vec::new(),
+            };
+            let mut plain = Plain::new(rule, Order::Strict, typical, seed);
+            tally(machines, &arriving, &mut plain)
         }
     }
 }
 
-fn tally(
-    machines: &[Machine],
-    arriving: &[Pod],
-    mut place: impl FnMut(&Pod) -> (bool, Duration),
-) -> Run {
+/// The most frequent pods, until they cover 95 % of the list, with their shares of those.
+pub fn typical(pods: &[Pod]) -> Vec<(Ask, f64)> {
+    let mut counts: BTreeMap<Ask, u64> = BTreeMap::new();
+    for pod in pods {
+        *counts.entry(pod.ask()).or_default() += 1;
+    }
+    let mut kinds: Vec<(Ask, u64)> = counts.into_iter().collect();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let mut covered = 0;
+    let enough = pods.len() as u64 * 95 / 100;
+    kinds.retain(|(_, count)| {
+        let is_needed = covered < enough;
+        covered += if is_needed { *count } else { 0 };
+        is_needed
+    });
+    let weighed = kinds.into_iter();
+    weighed
+        .map(|(ask, count)| (ask, count as f64 / covered as f64))
+        .collect()
+}
+
+fn tally(machines: &[Machine], arriving: &[Pod], policy: &mut dyn Scheduler) -> Run {
+    for event in core_events(machines) {
+        policy.apply(event);
+    }
     let all = capacity(machines);
     let (mut asked, mut given) = (0, 0);
     let mut spent = Duration::ZERO;
     let mut at_100 = None;
     let percent = |given: u64| given as f64 * 100.0 / all as f64;
-    for pod in arriving {
-        let (placed, took) = place(pod);
+    for (number, pod) in arriving.iter().enumerate() {
+        let (placed, took) = arrive(policy, core_task(number, pod));
         spent += took;
         asked += pod.gpu_milli();
         given += if placed { pod.gpu_milli() } else { 0 };
@@ -184,47 +225,38 @@ fn tally(
     }
 }
 
+/// Lets one pod arrive; who does not fit is dropped. Answers whether it was placed, and the time it took.
+pub(crate) fn arrive(policy: &mut dyn Scheduler, task: TaskSpec) -> (bool, Duration) {
+    let (id, now) = (task.id, task.submitted);
+    let begin = Instant::now();
+    policy.apply(Event::Task(task));
+    let decisions = policy.decide(now);
+    let placed = !decisions.is_empty();
+    for decision in decisions {
+        policy.apply(Event::Committed(decision.id));
+    }
+    if !placed {
+        policy.apply(Event::TaskGone(id));
+    }
+    (placed, begin.elapsed())
+}
+
+/// Thousandths of GPUs of all machines.
+pub fn capacity(machines: &[Machine]) -> u64 {
+    machines.iter().map(|m| u64::from(m.gpus) * 1_000).sum()
+}
+
 /// The machines as nodes of one pool.
 pub fn core_events(machines: &[Machine]) -> Vec<Event> {
     let mut events = vec![
-        Event::Pool(PoolSpec {
-            name: "gpu".to_owned(),
-            packing: Packing::BinPack,
-            devices: DeviceMode::Named,
-            levels: Vec::new(),
-        }),
-        Event::Queue(QueueSpec {
-            name: "all".to_owned(),
-            parent: None,
-            priority: 0,
-            quotas: BTreeMap::new(),
-        }),
+        Event::Pool(specs::pool("gpu", DeviceMode::Named, &[])),
+        Event::Queue(specs::queue("all")),
     ];
     for (at, machine) in machines.iter().enumerate() {
-        let device = |number: u16| DeviceSpec {
-            id: number.to_string(),
-            class: "gpu".to_owned(),
-            model: machine.model.clone(),
-            memory: Bytes(0),
-            healthy: true,
-            link_group: 0,
-            numa: 0,
-        };
+        let has = specs::amount(machine.cpu, machine.memory << 20, 0);
         events.push(Event::Node(NodeSpec {
-            id: NodeId(at as u32),
-            name: format!("openb-{at}"),
-            pool: "gpu".to_owned(),
-            allocatable: Resources {
-                cpu: MilliCpu(machine.cpu),
-                memory: Bytes(machine.memory << 20),
-                gpu_milli: 0,
-                extended: BTreeMap::new(),
-            },
-            slots_max: 0,
-            labels: BTreeMap::new(),
-            taints: Vec::new(),
-            unschedulable: false,
-            devices: (0..machine.gpus).map(device).collect(),
+            devices: specs::gpus(&machine.model, machine.gpus),
+            ..specs::node(at as u32, format!("openb-{at}"), "gpu", has)
         }));
     }
     events
@@ -232,70 +264,19 @@ pub fn core_events(machines: &[Machine]) -> Vec<Event> {
 
 /// A pod as a task.
 pub fn core_task(number: usize, pod: &Pod) -> TaskSpec {
+    let group = GroupSpec {
+        name: "pod".to_owned(),
+        gpu_models: pod.models.clone(),
+        ..specs::group(1, specs::amount(pod.cpu, pod.memory << 20, pod.gpu_milli()))
+    };
     TaskSpec {
-        id: TaskId(Uid(number as u128 + 1)),
-        generation: 1,
         name: format!("pod-{number}"),
-        queue: "all".to_owned(),
-        kind: TaskKind::Batch,
-        priority: 0,
-        submitted: Time::from_ms(number as i64),
-        groups: vec![GroupSpec {
-            name: "pod".to_owned(),
-            count: 1,
-            min: 1,
-            request: Resources {
-                cpu: MilliCpu(pod.cpu),
-                memory: Bytes(pod.memory << 20),
-                gpu_milli: pod.gpu_milli(),
-                extended: BTreeMap::new(),
-            },
-            gpu_models: pod.models.clone(),
-            gpu_memory: Bytes(0),
-            node_selector: BTreeMap::new(),
-            pools: Vec::new(),
-            tolerations: Vec::new(),
-            affinity: Affinity::default(),
-            topology: None,
-            per_node_max: 0,
-        }],
         preemptible: false,
-        min_runtime: Span::ZERO,
-        grace: Span::ZERO,
-        checkpoints: false,
-        time_limit: None,
-        expected: None,
-        disruption: None,
-        readmit: false,
+        ..specs::task(
+            number as u64,
+            "all",
+            Time::from_ms(number as i64),
+            vec![group],
+        )
     }
-}
-
-fn run_core(machines: &[Machine], arriving: &[Pod]) -> Run {
-    // A list of models in this trace is a set, so fragmentation comes before its order.
-    // Who does not fit is dropped, so there is nobody to keep nodes for.
-    let mut core = Sched::new(Config {
-        models: ModelOrder::AfterFragmentation,
-        backfill: Backfill::Never,
-        ..Config::standard()
-    });
-    for event in core_events(machines) {
-        core.apply(event);
-    }
-    let mut number = 0;
-    tally(machines, arriving, |pod| {
-        let task = core_task(number, pod);
-        let (id, now) = (task.id, task.submitted);
-        number += 1;
-        let begin = Instant::now();
-        core.apply(Event::Task(task));
-        let decisions = core.decide(now, 10_000);
-        let placed = !decisions.is_empty();
-        for decision in decisions {
-            core.apply(Event::Committed(decision.id));
-        }
-        if !placed {
-            core.apply(Event::TaskGone(id));
-        }
-        (placed, begin.elapsed())
-    })
 }

@@ -6,12 +6,12 @@
 
 use crate::cells::Table;
 use crate::data::DataError;
-use base::{Bytes, MilliCpu, Resources, Span, Time, Uid};
+use crate::life::{Happening, Life, Outcome, Pace, Saves, Work};
+use crate::policy::Policy;
+use crate::specs;
+use base::{Span, Time};
 use sched::*;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// A job of the trace, in order of arrival.
 #[derive(Clone, Debug)]
@@ -26,32 +26,13 @@ pub struct Job {
     pub owner: String,
 }
 
-/// Who goes first.
+/// Whose jobs stand in which queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Strictly by arrival: the first that does not fit holds up all others.
-    Fifo,
-    /// By arrival; others pass where nodes are kept for the first who waits. Owners are queues.
-    Moonshot,
-    /// By arrival in one queue; others pass where nodes are kept for the first who waits.
-    Easy,
-    /// The shortest first, known in advance.
-    ShortestOracle,
-}
-
-/// What a run gave.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// How long each job waited, in the order of the trace.
-    pub waits: Vec<Span>,
-    /// Used GPU time by all GPU time until the last arrival.
-    pub utilisation: f64,
-    /// Tasks that were stopped.
-    pub evictions: usize,
-    /// Time spent in the core.
-    pub spent: Duration,
-    /// Calls of `decide`.
-    pub calls: usize,
+pub enum Queues {
+    /// All in one.
+    One,
+    /// One for each owner, all with the same weight.
+    Owners,
 }
 
 /// Reads the jobs.
@@ -75,195 +56,81 @@ pub fn read(path: &Path) -> Result<Vec<Job>, DataError> {
     Ok(jobs)
 }
 
-/// Runs the jobs that fit at all on `nodes` nodes of `gpus` GPUs.
-pub fn run(jobs: &[Job], nodes: u32, gpus: u64, order: Order) -> Outcome {
-    let mut core = Sched::new(Config {
-        backfill: match order {
-            Order::Fifo => Backfill::Never,
-            Order::Moonshot | Order::Easy | Order::ShortestOracle => Backfill::Easy,
-        },
-        ..Config::standard()
-    });
-    start(&mut core, jobs, nodes, gpus, order);
-    let mut waits = vec![Span::ZERO; jobs.len()];
-    let mut ends: BinaryHeap<Reverse<(Time, usize)>> = BinaryHeap::new();
-    let mut arriving = 0;
-    let (mut used_ms, mut evictions, mut calls) = (0u128, 0, 0);
-    let mut spent = Duration::ZERO;
-    let last = jobs.last().map_or(Time::from_ms(0), |job| job.submitted);
-    loop {
-        let arrival = jobs.get(arriving).map(|job| job.submitted);
-        let end = ends.peek().map(|Reverse((time, _))| *time);
-        let Some(now) = arrival.into_iter().chain(end).min() else {
-            break;
-        };
-        let mut events = Vec::new();
-        while let Some(Reverse((time, number))) = ends.peek().copied()
-            && time <= now
-        {
-            ends.pop();
-            for slot in slots(&jobs[number], gpus) {
-                events.push(Event::Released {
-                    task: id(number),
-                    slot,
-                });
-            }
-        }
-        while let Some(job) = jobs.get(arriving)
-            && job.submitted <= now
-        {
-            events.push(Event::Task(task(arriving, job, gpus, order)));
-            arriving += 1;
-        }
-        let begin = Instant::now();
-        for event in events {
-            core.apply(event);
-        }
-        let decisions = core.decide(now, 1_000_000);
-        for decision in &decisions {
-            core.apply(Event::Committed(decision.id));
-        }
-        spent += begin.elapsed();
-        calls += 1;
-        for decision in decisions {
-            match decision.kind {
-                DecisionKind::Start { task, .. } => {
-                    let number = (task.0.0 - 1) as usize;
-                    let job = &jobs[number];
-                    waits[number] = now.since(job.submitted);
-                    ends.push(Reverse((now + job.runs, number)));
-                    let until = (now + job.runs).min(last);
-                    used_ms += u128::from(until.since(now).as_ms()) * u128::from(job.gpus);
-                }
-                DecisionKind::Evict { .. } => evictions += 1,
-                DecisionKind::Grow { .. } | DecisionKind::Nominate { .. } => {}
-            }
-        }
-    }
-    let first = jobs.first().map_or(last, |job| job.submitted);
-    let all_ms = u128::from(last.since(first).as_ms()) * u128::from(u64::from(nodes) * gpus);
-    Outcome {
-        waits,
-        utilisation: used_ms as f64 / all_ms.max(1) as f64,
-        evictions,
-        spent,
-        calls,
-    }
-}
-
-fn start(core: &mut Sched, jobs: &[Job], nodes: u32, gpus: u64, order: Order) {
-    core.apply(Event::Pool(PoolSpec {
-        name: "gpu".to_owned(),
-        packing: Packing::BinPack,
-        devices: DeviceMode::Counted,
-        levels: Vec::new(),
-    }));
-    let mut owners: Vec<&str> = jobs.iter().map(|job| queue(job, order)).collect();
+/// Lives through the jobs on `nodes` nodes of `gpus` GPUs. Who asks for more than there is never starts.
+pub fn run(
+    jobs: &[Job],
+    (nodes, gpus): (u32, u64),
+    queues: Queues,
+    policy: &mut dyn Policy,
+) -> Outcome {
+    let pace = Pace {
+        tick: None,
+        sample: Some(Span::from_secs(6 * 3_600)),
+        told: false,
+    };
+    let mut life = Life::new(policy, pace);
+    let begin = jobs.first().map_or(Time::default(), |job| job.submitted);
+    cluster(&mut life, begin, nodes, gpus);
+    let mut owners: Vec<&str> = jobs.iter().map(|job| queue(job, queues)).collect();
     owners.sort_unstable();
     owners.dedup();
     for name in owners {
-        core.apply(Event::Queue(QueueSpec {
-            name: name.to_owned(),
-            parent: None,
-            priority: 0,
-            quotas: BTreeMap::new(),
-        }));
+        life.at(begin, Happening::Queue(specs::queue(name)));
     }
+    for (number, job) in jobs.iter().enumerate() {
+        life.arrive(work(number as u64, job, gpus, queue(job, queues)));
+    }
+    life.run(None);
+    life.finish()
+}
+
+/// A pool of equal nodes.
+pub(crate) fn cluster(life: &mut Life<'_>, begin: Time, nodes: u32, gpus: u64) {
+    let pool = specs::pool("gpu", DeviceMode::Counted, &[]);
+    life.at(begin, Happening::Fact(Event::Pool(pool)));
     for id in 0..nodes {
-        core.apply(Event::Node(NodeSpec {
-            id: NodeId(id),
-            name: format!("node-{id}"),
-            pool: "gpu".to_owned(),
-            allocatable: Resources {
-                cpu: MilliCpu(0),
-                memory: Bytes(0),
-                gpu_milli: gpus * 1_000,
-                extended: BTreeMap::new(),
-            },
-            slots_max: 0,
-            labels: BTreeMap::new(),
-            taints: Vec::new(),
-            unschedulable: false,
-            devices: Vec::new(),
-        }));
+        let has = specs::amount(0, 0, gpus * 1_000);
+        let node = specs::node(id, format!("node-{id}"), "gpu", has);
+        life.at(begin, Happening::Node(node));
     }
 }
 
-fn queue(job: &Job, order: Order) -> &str {
-    match order {
-        Order::Moonshot => &job.owner,
-        Order::Fifo | Order::Easy | Order::ShortestOracle => "all",
+fn queue(job: &Job, queues: Queues) -> &str {
+    match queues {
+        Queues::Owners => &job.owner,
+        Queues::One => "all",
     }
 }
 
-fn id(number: usize) -> TaskId {
-    TaskId(Uid(number as u128 + 1))
-}
-
-/// Whole nodes, then the remainder.
-fn parts(job: &Job, gpus: u64) -> Vec<(u32, u64)> {
-    let (whole, rest) = ((job.gpus / gpus) as u32, job.gpus % gpus);
-    let mut parts = Vec::new();
+/// Whole nodes, then the remainder on one more.
+pub(crate) fn groups(job_gpus: u64, gpus: u64) -> Vec<GroupSpec> {
+    let (whole, rest) = ((job_gpus / gpus) as u32, job_gpus % gpus);
+    let mut groups = Vec::new();
     if whole > 0 {
-        parts.push((whole, gpus));
+        groups.push(specs::group(whole, specs::amount(0, 0, gpus * 1_000)));
     }
     if rest > 0 {
-        parts.push((1, rest));
+        groups.push(specs::group(1, specs::amount(0, 0, rest * 1_000)));
     }
-    parts
+    groups
 }
 
-fn slots(job: &Job, gpus: u64) -> Vec<SlotId> {
-    let parts = parts(job, gpus).into_iter().enumerate();
-    parts
-        .flat_map(|(group, (count, _))| {
-            (0..count).map(move |index| SlotId {
-                group: group as u16,
-                index,
-            })
-        })
-        .collect()
-}
-
-fn task(number: usize, job: &Job, gpus: u64, order: Order) -> TaskSpec {
-    let groups = parts(job, gpus).into_iter().map(|(count, each)| GroupSpec {
-        name: "worker".to_owned(),
-        count,
-        min: count,
-        request: Resources {
-            cpu: MilliCpu(0),
-            memory: Bytes(0),
-            gpu_milli: each * 1_000,
-            extended: BTreeMap::new(),
-        },
-        gpu_models: Vec::new(),
-        gpu_memory: Bytes(0),
-        node_selector: BTreeMap::new(),
-        pools: Vec::new(),
-        tolerations: Vec::new(),
-        affinity: Affinity::default(),
-        topology: None,
-        per_node_max: 0,
-    });
-    TaskSpec {
-        id: id(number),
-        generation: 1,
+/// A job as work: a stop costs it nothing, so that a policy that stops others is not the worse for it.
+pub(crate) fn work(number: u64, job: &Job, gpus: u64, queue: &str) -> Work {
+    let spec = TaskSpec {
         name: format!("job-{number}"),
-        queue: queue(job, order).to_owned(),
-        kind: TaskKind::Batch,
-        priority: match order {
-            Order::ShortestOracle => -((job.runs.as_ms() / 1_000).min(1 << 30) as i32),
-            Order::Fifo | Order::Moonshot | Order::Easy => 0,
+        preemptible: true,
+        checkpoints: true,
+        ..specs::task(number, queue, job.submitted, groups(job.gpus, gpus))
+    };
+    Work {
+        spec,
+        runs: Some(job.runs),
+        saves: Saves {
+            every: None,
+            on_stop: Some(Span::ZERO),
         },
-        submitted: job.submitted,
-        groups: groups.collect(),
-        preemptible: false,
-        min_runtime: Span::ZERO,
-        grace: Span::ZERO,
-        checkpoints: false,
-        time_limit: None,
-        expected: None,
-        disruption: None,
-        readmit: false,
+        loads: Span::ZERO,
+        class: "job".to_owned(),
     }
 }

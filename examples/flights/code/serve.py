@@ -55,7 +55,7 @@ class Server(ThreadingHTTPServer):
 
 
 def main() -> None:
-    server = Server(("127.0.0.1", int(os.environ["PORT"])), Handler)
+    server = Server((os.environ["MOONSHOT_BIND"], int(os.environ["PORT"])), Handler)
     # `shutdown` waits for the serving loop, so it must not be called from it.
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     print(f"serving on port {os.environ['PORT']}", flush=True)

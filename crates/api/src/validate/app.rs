@@ -2,6 +2,8 @@
 
 use super::{Errors, job, program, syntax};
 use crate::app::{AppSpec, IntOrPercent, ProbeSpec, RolloutSpec, RouteSpec};
+use crate::common::ProgramSpec;
+use crate::served::{ModelSource, ServedModel};
 use base::Span;
 use std::collections::BTreeSet;
 
@@ -9,6 +11,8 @@ use std::collections::BTreeSet;
 const REPLICAS_MAX: u32 = 1_000;
 /// The most old Revisions that are kept.
 const HISTORY_MAX: u32 = 100;
+/// The most further versions that one App holds.
+const VERSIONS_MAX: usize = 20;
 /// The most Revisions that share requests.
 const TRAFFIC_MAX: usize = 2;
 
@@ -24,8 +28,12 @@ pub(super) fn check(spec: &AppSpec, errors: &mut Errors) {
     }
     job::priority("spec.priority", spec.priority, errors);
     let template = &spec.template;
-    if template.program.command.is_empty() {
-        errors.add("spec.template.command", program::NO_COMMAND);
+    match &spec.model {
+        Some(model) => served(model, &template.program, errors),
+        None if template.program.command.is_empty() => {
+            errors.add("spec.template.command", program::NO_COMMAND);
+        }
+        None => {}
     }
     program::check("spec.template", &template.program, errors);
     // An App that names no port has one called `http`.
@@ -48,6 +56,61 @@ pub(super) fn check(spec: &AppSpec, errors: &mut Errors) {
         route(one, &ports, errors);
     }
     traffic(spec, errors);
+}
+
+fn served(model: &ServedModel, program: &ProgramSpec, errors: &mut Errors) {
+    let source = model.source();
+    if let Err(why) = &source {
+        errors.add("spec.model.uri", why.clone());
+    }
+    let name = source.as_ref().ok().map(ModelSource::name);
+    for (field, name) in [("uri", name), ("name", model.name.as_deref())] {
+        if let Some(Err(why)) = name.map(syntax::label) {
+            errors.add(format!("spec.model.{field}"), why);
+        }
+    }
+    if !model.versions.is_empty() && matches!(source, Ok(ModelSource::Job { .. })) {
+        errors.add(
+            "spec.model.versions",
+            "are of a Model, and what a Job left has none; write `model://NAME` in `uri`",
+        );
+    }
+    if model.versions.len() > VERSIONS_MAX || model.versions.contains(&0) {
+        errors.add(
+            "spec.model.versions",
+            format!("at most {VERSIONS_MAX} numbers from 1 are expected"),
+        );
+    }
+    let batching = model.batching.clone().unwrap_or_default();
+    for (field, count) in [
+        ("batching.maxRows", batching.max_rows),
+        ("batching.maxWaiting", batching.max_waiting),
+        ("workers", model.workers),
+    ] {
+        if count == Some(0) {
+            errors.add(
+                format!("spec.model.{field}"),
+                "is 0; at least 1 is expected",
+            );
+        }
+    }
+    if model.timeout == Some(Span::ZERO) {
+        errors.add("spec.model.timeout", "is 0");
+    }
+    for (field, is_given) in [
+        ("command", !program.command.is_empty()),
+        ("args", !program.args.is_empty()),
+        ("code", program.code.is_some()),
+        ("environment", program.environment.is_some()),
+        ("workdir", program.workdir.is_some()),
+    ] {
+        if is_given {
+            errors.add(
+                format!("spec.template.{field}"),
+                "is of a program, while `spec.model` has the model server run; take one of the two out",
+            );
+        }
+    }
 }
 
 fn known_port(at: String, port: Option<&str>, ports: &BTreeSet<&str>, errors: &mut Errors) {
@@ -131,6 +194,20 @@ fn rollout(rollout: &RolloutSpec, errors: &mut Errors) {
         errors.add(
             "spec.rollout.maxSurge",
             "is 0 while `maxUnavailable` is 0 too, so that nothing could be replaced",
+        );
+    }
+    let worse = rollout.step_back.clone().unwrap_or_default();
+    let latency = worse.latency;
+    if worse
+        .errors
+        .is_some_and(|errors| !(0.0..=100.0).contains(&errors))
+    {
+        errors.add("spec.rollout.stepBack.errors", "from 0 to 100 is expected");
+    }
+    if latency.is_some_and(|times| times != 0.0 && !(1.0..=1_000.0).contains(&times)) {
+        errors.add(
+            "spec.rollout.stepBack.latency",
+            "0, or from 1 to 1000 times is expected",
         );
     }
     if rollout.progress_deadline == Some(Span::ZERO) {

@@ -102,6 +102,7 @@ fn check_spec(typed: &Typed, errors: &mut Errors) {
         Typed::ModelVersion(version) => model::version(&version.spec, errors),
         Typed::Job(job) => job::check(&job.spec, errors),
         Typed::App(app) => app::check(&app.spec, errors),
+        Typed::PodGroup(_) => errors.add("kind", "pod groups are written by the platform alone"),
         Typed::Event(_) => errors.add("kind", "events are written by the platform alone"),
     }
 }

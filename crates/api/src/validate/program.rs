@@ -144,16 +144,11 @@ fn code(at: &str, source: &CodeSource, errors: &mut Errors) {
         );
     }
     let Some(git) = &source.git else { return };
-    let schemes = ["https://", "http://", "ssh://", "file:///"];
-    if !schemes.iter().any(|scheme| {
-        git.url
-            .strip_prefix(scheme)
-            .is_some_and(|rest| !rest.is_empty())
-    }) {
-        errors.add(
-            format!("{at}.git.url"),
-            "is not a repository's URL; write `https://…`, `ssh://…` or `file:///…`",
-        );
+    if let Err(why) = git_url(&git.url, git.secret.is_some()) {
+        errors.add(format!("{at}.git.url"), why);
+    }
+    if let Some(Err(why)) = git.secret.as_deref().map(syntax::label) {
+        errors.add(format!("{at}.git.secret"), why);
     }
     if let Some(reference) = &git.ref_ {
         let well_formed = !reference.is_empty()
@@ -169,6 +164,37 @@ fn code(at: &str, source: &CodeSource, errors: &mut Errors) {
     if let Some(Err(why)) = git.path.as_deref().map(syntax::relative_path) {
         errors.add(format!("{at}.git.path"), why);
     }
+}
+
+/// A place on the network that can be asked without giving a secret away.
+fn git_url(url: &str, has_secret: bool) -> Result<(), String> {
+    let schemes = ["https", "http", "ssh"];
+    let parts = url.split_once("://");
+    let Some((scheme, rest)) = parts.filter(|(scheme, _)| schemes.contains(scheme)) else {
+        return Err("is not a repository's URL; write `https://…` or `ssh://…`".to_owned());
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (user, host) = authority
+        .rsplit_once('@')
+        .map_or((None, authority), |(user, host)| (Some(user), host));
+    let odd = |c: char| c.is_control() || c.is_whitespace() || c == '\\';
+    if host.is_empty() || host.starts_with('-') || url.chars().any(odd) {
+        return Err("is not a repository's URL; write `https://host/path`".to_owned());
+    }
+    if user.is_some_and(|user| scheme != "ssh" || user.contains(':') || user.starts_with('-')) {
+        return Err(
+            "has credentials in it; keep them in a Secret and name that in `secret`".to_owned(),
+        );
+    }
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let is_here = matches!(name, "localhost" | "127.0.0.1" | "[::1]");
+    if scheme == "http" && has_secret && !is_here {
+        return Err("would send the secret unprotected; use `https://`".to_owned());
+    }
+    if scheme == "ssh" && !has_secret {
+        return Err("needs a `secret` with `ssh-privatekey` and `known_hosts`".to_owned());
+    }
+    Ok(())
 }
 
 fn resources(at: &str, resources: &ResourceSpec, errors: &mut Errors) {

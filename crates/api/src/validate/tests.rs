@@ -235,11 +235,53 @@ fn programs() {
         "Job",
         job(json!({"code": {"git": {"url": "git@x:y", "ref": "--upload-pack=x", "path": "/x"}}})),
         &[
-            "spec.code.git.url: is not a repository's URL; write `https://…`, `ssh://…` or `file:///…`",
+            "spec.code.git.url: is not a repository's URL; write `https://…` or `ssh://…`",
             "spec.code.git.ref: is not a branch, tag or commit",
             "spec.code.git.path: begins with `/`; a path relative to the replica's directory is expected",
         ],
     );
+    for (url, secret, why) in [
+        (
+            "file:///etc",
+            None,
+            "is not a repository's URL; write `https://…` or `ssh://…`",
+        ),
+        (
+            "ext::sh -c x",
+            None,
+            "is not a repository's URL; write `https://…` or `ssh://…`",
+        ),
+        (
+            "ssh://-oProxyCommand=x/y",
+            Some("s"),
+            "is not a repository's URL; write `https://host/path`",
+        ),
+        (
+            "https://me:word@example.org/x",
+            None,
+            "has credentials in it; keep them in a Secret and name that in `secret`",
+        ),
+        (
+            "http://example.org/x",
+            Some("s"),
+            "would send the secret unprotected; use `https://`",
+        ),
+        (
+            "ssh://git@example.org/x",
+            None,
+            "needs a `secret` with `ssh-privatekey` and `known_hosts`",
+        ),
+    ] {
+        let mut git = json!({"url": url});
+        if let Some(secret) = secret {
+            git["secret"] = json!(secret);
+        }
+        bad(
+            "Job",
+            job(json!({"code": {"git": git}})),
+            &[&format!("spec.code.git.url: {why}")],
+        );
+    }
     bad(
         "Job",
         job(json!({"ports": [{"port": 0}]})),
@@ -547,5 +589,32 @@ fn what_is_stored_is_what_was_sent() {
     assert!(
         again.get("queue").is_none() && again.get("priority").is_none(),
         "no defaults are written"
+    );
+}
+
+#[test]
+fn an_app_serves_a_model_or_runs_a_program() {
+    good(
+        "App",
+        json!({"model": {"uri": "model://flights@2", "versions": [1], "batching": {"maxRows": 8}, "timeout": "2s"},
+            "template": {"resources": {"cpu": "500m"}}}),
+    );
+    bad(
+        "App",
+        json!({"model": {"uri": "job://train/model", "versions": [1], "workers": 0, "name": "A b"},
+            "template": {"command": ["python"], "environment": "x"}}),
+        &[
+            "spec.model.name: has `A` at position 1; use lower-case letters, digits and `-`, and begin and end with a letter or digit",
+            "spec.model.versions: are of a Model, and what a Job left has none; write `model://NAME` in `uri`",
+            "spec.model.workers: is 0; at least 1 is expected",
+            "spec.template.command: is of a program, while `spec.model` has the model server run; take one of the two out",
+            "spec.template.environment: is of a program, while `spec.model` has the model server run; take one of the two out",
+        ],
+    );
+    assert_eq!(
+        errors("App", json!({"model": {"uri": "flights"}})),
+        [
+            "spec.model.uri: is `flights`; write `model://NAME`, `model://NAME@VERSION` or `job://JOB/OUTPUT`"
+        ]
     );
 }

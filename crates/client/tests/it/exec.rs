@@ -54,7 +54,7 @@ async fn exec_and_port_forward_speak_both_ways() {
     };
     let (listener, client) = listen().await;
     tasks.spawn(echo(listener, Arc::clone(&asked)));
-    let mut exec = client
+    let (mut to, mut from) = client
         .exec(
             &target(),
             &["sh".to_owned(), "-c".to_owned(), "a & b".to_owned()],
@@ -64,25 +64,29 @@ async fn exec_and_port_forward_speak_both_ways() {
         .unwrap();
     let expect = "/v1/projects/p/jobs/a/exec?group=worker&index=1&command=sh&command=-c&command=a+%26+b&tty=true";
     assert_eq!(*asked.lock().unwrap(), expect);
-    exec.send(ExecMessage::Stdin(b"hello".to_vec()))
+    to.send(ExecMessage::Stdin(b"hello".to_vec()))
         .await
         .unwrap();
     assert_eq!(
-        exec.next().await.unwrap(),
+        from.next().await.unwrap(),
         Some(ExecMessage::Stdin(b"hello".to_vec()))
     );
 
     let (listener, client) = listen().await;
     tasks.spawn(echo(listener, Arc::clone(&asked)));
-    let mut forward = client.port_forward(&target(), "http").await.unwrap();
+    let (mut to, mut from) = client.port_forward(&target(), "http").await.unwrap();
     assert_eq!(
         *asked.lock().unwrap(),
         "/v1/projects/p/jobs/a/portforward?group=worker&index=1&port=http"
     );
-    forward.send(vec![0, 1, 2]).await.unwrap();
-    assert_eq!(forward.next().await.unwrap(), Some(vec![0, 1, 2]));
-    forward.close().await.unwrap();
-    assert_eq!(forward.next().await.unwrap(), None);
+    to.send(vec![0, 1, 2]).await.unwrap();
+    assert_eq!(from.next().await.unwrap(), Some(vec![0, 1, 2]));
+    to.end().await.unwrap();
+    assert_eq!(
+        from.next().await.unwrap(),
+        None,
+        "an empty message came back"
+    );
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 //! Principals, tokens, kept answers, settings and versions.
 
 use crate::both::{Place, START, both, uid, with};
-use base::{Time, Uid};
-use db::access::{self, Token};
+use base::{Span, Time, Uid};
+use db::access::{self, Begun, Token};
 use db::versions::{self, Revision};
-use serde_json::json;
+use serde_json::{Value, json};
 
 both!(
     tokens_are_found_by_hash_until_revoked,
@@ -71,16 +71,16 @@ async fn tokens_are_found_by_hash_until_revoked(place: Place) {
 
 async fn answers_are_kept_a_day(place: Place) {
     let db = place.open().await;
-    let answer = |request: &'static str| {
+    let begin = |request: &'static str| {
         with(&db, request, |tx, request| {
-            Box::pin(async move {
-                access::answer(tx, "ada", "k", request, &json!({"of": request})).await
-            })
+            Box::pin(
+                async move { access::begin(tx, "ada", "k", request, Span::from_secs(60)).await },
+            )
         })
     };
-    let answered = || {
-        with(&db, (), |tx, ()| {
-            Box::pin(async move { access::answered(tx, "ada", "k").await })
+    let finish = |answer: Option<Value>| {
+        with(&db, answer, |tx, answer| {
+            Box::pin(async move { access::finish(tx, "ada", "k", answer.as_ref()).await })
         })
     };
     let forget = || {
@@ -88,18 +88,25 @@ async fn answers_are_kept_a_day(place: Place) {
             Box::pin(async move { access::forget(tx, 10).await })
         })
     };
-    assert_eq!(answered().await.unwrap(), None);
-    answer("r1").await.unwrap();
-    assert_eq!(
-        answered().await.unwrap(),
-        Some(("r1".to_owned(), json!({"of": "r1"})))
-    );
+    let day = i64::try_from(access::IDEMPOTENCY_KEPT.as_ms()).unwrap();
+    assert_eq!(begin("r1").await.unwrap(), Begun::Fresh);
+    assert_eq!(begin("r1").await.unwrap(), Begun::Pending, "two at once");
+    finish(None).await.unwrap();
+    assert_eq!(begin("r1").await.unwrap(), Begun::Fresh, "it failed");
+    place.pass(60_001);
+    assert_eq!(begin("r1").await.unwrap(), Begun::Fresh, "its server died");
+    finish(Some(json!({"of": "r1"}))).await.unwrap();
+    let answered = Begun::Answered(json!({"of": "r1"}));
+    assert_eq!(begin("r1").await.unwrap(), answered);
+    assert_eq!(begin("r2").await.unwrap(), Begun::Other);
     assert_eq!(forget().await.unwrap(), 0);
-    place.pass(i64::try_from(access::IDEMPOTENCY_KEPT.as_ms()).unwrap() + 1);
-    assert_eq!(answered().await.unwrap(), None);
-    answer("r2").await.unwrap();
+    place.pass(day - 1);
+    assert_eq!(begin("r1").await.unwrap(), answered, "kept a day");
+    place.pass(1);
+    assert_eq!(begin("r2").await.unwrap(), Begun::Fresh, "no longer");
+    finish(Some(json!({}))).await.unwrap();
     assert_eq!(forget().await.unwrap(), 0, "it was written anew");
-    place.pass(i64::try_from(access::IDEMPOTENCY_KEPT.as_ms()).unwrap() + 1);
+    place.pass(day + 1);
     assert_eq!(forget().await.unwrap(), 1);
 }
 

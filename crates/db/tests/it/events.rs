@@ -5,7 +5,11 @@ use base::{Time, Uid};
 use db::events::{self, Event};
 use serde_json::json;
 
-both!(repeated_events_are_counted, bounds_hold);
+both!(
+    repeated_events_are_counted,
+    several_at_once_are_as_one_after_the_other,
+    bounds_hold,
+);
 
 fn event(object: Uid, message: String, at: i64) -> Event {
     Event {
@@ -37,6 +41,35 @@ async fn record(db: &db::Db, new: Vec<Event>) {
     })
     .await
     .unwrap();
+}
+
+async fn several_at_once_are_as_one_after_the_other(place: Place) {
+    let db = place.open().await;
+    let (one, other) = (uid(), uid());
+    record(&db, vec![event(one, "m".to_owned(), START)]).await;
+    let new = vec![
+        event(one, "m".to_owned(), START + 5),
+        event(one, "n".to_owned(), START + 6),
+        event(other, "m".to_owned(), START + 7),
+        event(one, "n".to_owned(), START + 8),
+        event(one, "m".to_owned(), START + 9),
+    ];
+    with(&db, new, |tx, new| {
+        Box::pin(async move { events::record_all(tx, &new).await })
+    })
+    .await
+    .unwrap();
+    for (object, expect) in [
+        (one, vec![("m", 3, START + 9), ("n", 2, START + 8)]),
+        (other, vec![("m", 1, START + 7)]),
+    ] {
+        let found = events::of_object(&db, object, 10).await.unwrap();
+        let told: Vec<(&str, u32, i64)> = found
+            .iter()
+            .map(|e| (e.message.as_str(), e.count, e.last_at.as_ms()))
+            .collect();
+        assert_eq!(told, expect);
+    }
 }
 
 async fn repeated_events_are_counted(place: Place) {

@@ -9,6 +9,7 @@ both!(
     a_lease_is_taken_renewed_and_given_up,
     it_ends_on_the_databases_clock,
     a_write_of_an_earlier_term_is_refused,
+    terms_go_on_past_what_an_engine_has_seen,
 );
 
 const LONG: Span = Span::from_secs(60);
@@ -98,4 +99,24 @@ async fn a_write_of_an_earlier_term_is_refused(place: Place) {
         .map(|o| o.name)
         .collect();
     assert_eq!(names, ["in its term", "the new one"]);
+}
+
+async fn terms_go_on_past_what_an_engine_has_seen(place: Place) {
+    let db = place.open().await;
+    assert_eq!(leases::look(&db, "leader").await.unwrap(), None);
+    let take = |holder: &'static str| leases::acquire(&db, "leader", holder, LONG);
+    take("a").await.unwrap();
+    let term = leases::look(&db, "leader").await.unwrap().unwrap();
+    assert_eq!((term.holder.as_str(), term.epoch), ("a", Epoch(1)));
+    assert!(term.left > Span::from_secs(30) && term.left <= LONG);
+    leases::skip_past(&db, "leader", "b", Epoch(40))
+        .await
+        .unwrap();
+    assert_eq!(take("a").await.unwrap(), Some(Epoch(1)), "not the holder");
+    leases::skip_past(&db, "leader", "a", Epoch(40))
+        .await
+        .unwrap();
+    let term = leases::look(&db, "leader").await.unwrap().unwrap();
+    assert_eq!(term.left, Span::ZERO);
+    assert_eq!(take("a").await.unwrap(), Some(Epoch(41)));
 }

@@ -8,11 +8,15 @@
 mod both;
 
 mod access;
+mod backup;
+mod blobs;
+mod check;
 mod events;
 mod feed;
 mod leases;
 mod migrations;
 mod objects;
 mod postgres;
+mod sample;
 mod sqlite;
 mod writes;

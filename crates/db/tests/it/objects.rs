@@ -11,6 +11,7 @@ both!(
     names_are_ordered_by_bytes,
     pages_are_newest_first_and_say_whether_more_follow,
     labels_select,
+    pages_by_label_are_in_order,
     a_status_that_is_the_same_changes_nothing,
     a_removed_object_leaves_nothing,
 );
@@ -183,6 +184,54 @@ async fn labels_select(place: Place) {
         let (found, _) = objects::list(&db, "Job", &filter).await.unwrap();
         let names: String = found.into_iter().map(|object| object.name).collect();
         assert_eq!(names, expected, "{labels:?}");
+    }
+}
+
+async fn pages_by_label_are_in_order(place: Place) {
+    let db = place.open().await;
+    for n in 0..25_i64 {
+        let mut object = object(&format!("j{n}"));
+        object.created_at = Time::from_ms(START + n);
+        let team = if n % 5 == 4 { "rare" } else { "many" };
+        object.labels = [("team".to_owned(), team.to_owned())].into();
+        insert(&db, object).await.unwrap();
+    }
+    let many = LabelMatch::In("team".to_owned(), vec!["many".to_owned()]);
+    let both = LabelMatch::In(
+        "team".to_owned(),
+        vec!["many".to_owned(), "rare".to_owned()],
+    );
+    let any = LabelMatch::Exists("team".to_owned());
+    for (label, project, expect) in [
+        (many.clone(), None, 20),
+        (many, Some("default".to_owned()), 20),
+        (both, None, 25),
+        (any, Some("default".to_owned()), 25),
+    ] {
+        let mut names = Vec::new();
+        let mut after = None;
+        loop {
+            let filter = Filter {
+                labels: vec![label.clone()],
+                project: project.clone(),
+                phase: None,
+                after,
+                limit: 6,
+            };
+            let (page, has_more) = objects::list(&db, "Job", &filter).await.unwrap();
+            assert!(page.len() == 6 || !has_more);
+            after = page.last().map(|last| (last.created_at, last.uid));
+            names.extend(page.into_iter().map(|object| object.name));
+            if !has_more {
+                break;
+            }
+        }
+        let numbers: Vec<u32> = names
+            .iter()
+            .map(|name| name[1..].parse().unwrap())
+            .collect();
+        assert!(numbers.is_sorted_by(|a, b| a > b), "{label:?}: {numbers:?}");
+        assert_eq!(numbers.len(), expect, "{label:?}");
     }
 }
 

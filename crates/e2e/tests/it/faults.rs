@@ -74,14 +74,7 @@ fn a_killed_gateway_comes_back_and_apps_survive_the_server() {
     installation.wait_for("app", "web", &["Ready"], PATIENCE);
     let serves = || installation.ask("GET", "/default/web/", "", false).0 == 200;
     eventually("the App is reached", PATIENCE, serves);
-    let gateway =
-        std::fs::read_to_string(installation.data().join("run/gateway.pid")).expect("a pid file");
-    let pid = gateway
-        .trim()
-        .parse()
-        .ok()
-        .and_then(rustix::process::Pid::from_raw)
-        .expect("a pid");
+    let pid = installation.gateway_pid().expect("the gateway runs");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("the gateway runs");
     eventually("the gateway is started again", PATIENCE, serves);
     installation.kill_server();

@@ -1,6 +1,7 @@
 //! What runs on this machine for an installation: read from `/proc` and the cgroup file systems.
 
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +40,21 @@ pub(crate) fn shims(data: &Path) -> Vec<Shim> {
         .collect()
 }
 
+/// Owners of replicas that the engine has begun and not seen end.
+pub(crate) fn unfinished(data: &Path) -> BTreeSet<String> {
+    let replicas = fs::read_dir(data.join("engine/replicas"));
+    replicas
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|replica| !replica.path().join("ended").exists())
+        .filter_map(|replica| {
+            let name = replica.file_name().to_string_lossy().into_owned();
+            Some(name.split('.').next()?.to_owned())
+        })
+        .collect()
+}
+
 /// Processes that programs of the installation are or have started: they carry its directory in their
 /// environment.
 pub(crate) fn programs(data: &Path) -> Vec<(Pid, String)> {
@@ -55,6 +71,20 @@ pub(crate) fn programs(data: &Path) -> Vec<(Pid, String)> {
                     String::from_utf8_lossy(name.unwrap_or_default()).into_owned(),
                 )
             })
+        })
+        .collect()
+}
+
+/// The processes whose parent is this one.
+pub(crate) fn children(parent: Pid) -> Vec<Pid> {
+    let parent = parent.as_raw_nonzero().to_string();
+    pids()
+        .filter(|pid| {
+            let stat = read(*pid, "stat");
+            let stat = String::from_utf8_lossy(&stat);
+            // The name may hold anything; the state and the parent follow it.
+            let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+            rest.split(' ').nth(2) == Some(parent.as_str())
         })
         .collect()
 }

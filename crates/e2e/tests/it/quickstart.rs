@@ -1,57 +1,10 @@
-//! The README's first command, from applying to a prediction, on real data.
+//! The README's first command on this machine.
 
 use e2e::Installation;
-use std::path::Path;
-use std::time::Duration;
+use e2e::quickstart::learn_and_serve;
 
 #[test]
 fn the_flights_are_learnt_and_served() {
     let installation = Installation::start(&[("MOONSHOT_NODES", "2")]);
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/flights");
-    let apply = |file: &str| {
-        installation
-            .run(&["apply", "-f", &example.join(file).display().to_string()])
-            .ok()
-    };
-    apply("environment.yaml");
-    installation.wait_for(
-        "environment",
-        "flights",
-        &["Ready"],
-        Duration::from_secs(600),
-    );
-    apply("job.yaml");
-    let log = installation.run(&["logs", "--follow", "job/flights"]).ok();
-    let job = installation.wait_for(
-        "job",
-        "flights",
-        &["Succeeded", "Failed"],
-        Duration::from_secs(60),
-    );
-    assert_eq!(job["status"]["phase"], "Succeeded", "{log}\n{job:#}");
-    // Both replicas saw all the data and ended with the same model.
-    assert_eq!(log.matches("336,776 flights").count(), 2, "{log}");
-    assert_eq!(log.matches("the same on all replicas").count(), 2, "{log}");
-    let outputs = job["status"]["outputs"].as_array().expect("outputs");
-    assert!(
-        outputs.iter().any(|output| output["name"] == "model"),
-        "{job:#}"
-    );
-
-    apply("app.yaml");
-    let app = installation.wait_for("app", "flights", &["Ready"], Duration::from_secs(120));
-    assert_eq!(app["status"]["ready"], 2, "{app:#}");
-    let flight = r#"{"instances": [{"dep_delay": 40, "distance": 760, "carrier": "DL", "origin": "LGA", "dest": "ATL"}]}"#;
-    let (status, answer) = installation.ask("POST", "/default/flights/predict", flight, true);
-    assert_eq!(status, 200, "{answer}");
-    let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
-    let minutes = answer["predictions"][0].as_f64().expect("a number");
-    // A flight that left 40 minutes late arrives late, and not by hours more.
-    assert!((5.0..120.0).contains(&minutes), "{minutes}");
-    let (status, _) = installation.ask("POST", "/default/flights/predict", flight, false);
-    assert_eq!(status, 401, "without a token nobody is answered");
-
-    // The same files again change nothing.
-    assert!(apply("job.yaml").contains("unchanged"));
-    assert!(apply("app.yaml").contains("unchanged"));
+    learn_and_serve(&installation);
 }

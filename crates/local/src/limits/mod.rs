@@ -17,11 +17,13 @@ pub use v2::V2;
 
 /// The kernel's scheduling period, in microseconds.
 const CPU_PERIOD_US: u64 = 100_000;
+/// Thousandths of a processor by whose share a replica is weighed that has no bound.
+const CPU_SHARE: u64 = 100;
 /// The least quota the kernel accepts.
 const CPU_QUOTA_US_MIN: u64 = 1_000;
 /// How often an emptied group is tried to be removed: the kernel lets go of it a moment after its last
 /// process has died.
-const REMOVE_TRIES: u32 = 50;
+const REMOVE_TRIES: u32 = 500;
 
 /// One group a replica, by name. Every call may be repeated.
 pub trait Limits: Send + Sync {
@@ -106,6 +108,21 @@ pub(crate) async fn remove_patiently(limits: &dyn Limits, name: &str) -> io::Res
             done => return done,
         }
     }
+}
+
+/// The part of what is idle: 1,024 for a processor, and as a tenth of one where nothing is said.
+fn shares(want: &Resources) -> u64 {
+    let cpu = if want.cpu.0 == 0 {
+        CPU_SHARE
+    } else {
+        want.cpu.0
+    };
+    (cpu * 1_024 / 1_000).clamp(2, 262_144)
+}
+
+/// The same for version 2, as Kubernetes converts it.
+fn weight(want: &Resources) -> u64 {
+    1 + (shares(want) - 2) * 9_999 / 262_142
 }
 
 fn quota_us(want: &Resources) -> u64 {

@@ -39,6 +39,17 @@ fn version_2_on_a_fake_tree_writes_limits_and_reads_usage() {
     let read = |file: &str| fs::read_to_string(group.join(file)).expect("written");
     assert_eq!(read("memory.max"), (64 << 20).to_string());
     assert_eq!(read("cpu.max"), "150000 100000");
+    assert_eq!(read("cpu.weight"), "59");
+    limits
+        .create("unbound", &Resources::default())
+        .expect("created");
+    let unbound = dir.path().join("moonshot-x/unbound");
+    assert!(!unbound.join("cpu.max").exists(), "no bound");
+    assert_eq!(
+        fs::read_to_string(unbound.join("cpu.weight")).expect("written"),
+        "4"
+    );
+    fs::remove_dir_all(unbound).expect("removed");
     assert_eq!(files.procs, [group.join("cgroup.procs")]);
     let given_on = fs::read_to_string(dir.path().join("cgroup.subtree_control")).expect("written");
     assert_eq!(given_on, "+cpu +memory");

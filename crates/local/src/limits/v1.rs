@@ -3,7 +3,7 @@
 
 use super::{
     CPU_PERIOD_US, Limits, bytes, children, make, mounted, number, own_group, quota_us, remove_dir,
-    set,
+    set, shares,
 };
 use base::Resources;
 use engine::Usage;
@@ -67,6 +67,11 @@ impl Limits for V1 {
                 &want.memory.0.to_string(),
             );
         }
+        set(
+            &self.cpu.join(name),
+            "cpu.shares",
+            &shares(want).to_string(),
+        )?;
         if want.cpu.0 != 0 {
             set(
                 &self.cpu.join(name),
@@ -103,6 +108,7 @@ impl Limits for V1 {
             cpu_ms: number(&self.cpuacct.join(name).join("cpuacct.usage")) / 1_000_000,
             memory: bytes(&memory.join("memory.usage_in_bytes")),
             memory_peak: bytes(&memory.join("memory.max_usage_in_bytes")),
+            ..Usage::default()
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     CPU_PERIOD_US, Limits, bytes, children, keyed, make, mounted, own_group, quota_us, remove_dir,
-    set,
+    set, weight,
 };
 use base::Resources;
 use engine::Usage;
@@ -71,6 +71,7 @@ impl Limits for V2 {
             // Only where there is swap.
             let _ = set(&dir, "memory.swap.max", "0");
         }
+        set(&dir, "cpu.weight", &weight(want).to_string())?;
         if want.cpu.0 != 0 {
             set(
                 &dir,
@@ -96,6 +97,7 @@ impl Limits for V2 {
             cpu_ms: keyed(&dir.join("cpu.stat"), "usage_usec ") / 1_000,
             memory: bytes(&dir.join("memory.current")),
             memory_peak: bytes(&dir.join("memory.peak")),
+            ..Usage::default()
         }
     }
 

@@ -1,16 +1,13 @@
 //! A machine of its own for each test: a temporary root, a sink in memory, contents in a directory.
 
-use base::{Digest, Resources, Seq, Span};
-use engine::suite::{Bench, Program, SECRET, Stage};
-use engine::{
-    BoxFuture, Content, Engine, EngineError, Frame, OutputSink, ReplicaKey, SecretEntries,
-};
+use base::{Digest, Resources, Span};
+use engine::suite::{Bench, Files, Memory, Program, Stage};
+use engine::{Engine, Frame, OutputSink, ReplicaKey};
 use local::{Backoff, Config, Local};
-use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 
 /// The shim: the one that was built for this test run, else a debug one built now.
 static SHIM: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -26,110 +23,6 @@ static SHIM: LazyLock<PathBuf> = LazyLock::new(|| {
     let debug = test.parent().and_then(Path::parent).expect("two levels");
     debug.join("moonshot-shim")
 });
-
-/// Output in memory, deduplicated as a sink must.
-#[derive(Default)]
-pub(crate) struct Memory {
-    frames: Mutex<BTreeMap<ReplicaKey, Vec<Frame>>>,
-    /// Says no to everything while set.
-    is_down: Mutex<bool>,
-}
-
-impl Memory {
-    pub(crate) fn set_down(&self, is_down: bool) {
-        *self.is_down.lock().expect("not poisoned") = is_down;
-    }
-    pub(crate) fn of(&self, key: &ReplicaKey) -> Vec<Frame> {
-        self.frames
-            .lock()
-            .expect("not poisoned")
-            .get(key)
-            .cloned()
-            .unwrap_or_default()
-    }
-}
-
-impl OutputSink for Memory {
-    fn append<'a>(
-        &'a self,
-        _: &'a str,
-        key: &'a ReplicaKey,
-        new: Vec<Frame>,
-    ) -> BoxFuture<'a, Result<Seq, EngineError>> {
-        Box::pin(async move {
-            if *self.is_down.lock().expect("not poisoned") {
-                return Err(EngineError::Failed {
-                    operation: "keeping output".to_owned(),
-                    source: "the sink is down".into(),
-                });
-            }
-            let mut frames = self.frames.lock().expect("not poisoned");
-            let kept = frames.entry(key.clone()).or_default();
-            for frame in new {
-                let next = kept.last().map_or(1, |last| last.seq.0 + 1);
-                if frame.seq.0 >= next {
-                    assert_eq!(frame.seq.0, next, "a gap in the output of {key}");
-                    kept.push(frame);
-                }
-            }
-            Ok(kept.last().map_or(Seq(0), |last| last.seq))
-        })
-    }
-}
-
-/// Blobs `<hex>` in a directory; kept outputs are copied beside them.
-struct Files(PathBuf);
-
-impl Content for Files {
-    fn blob<'a>(
-        &'a self,
-        _: &'a str,
-        digest: &'a Digest,
-    ) -> BoxFuture<'a, Result<PathBuf, EngineError>> {
-        let path = self.0.join(digest.hex());
-        Box::pin(async move {
-            let missing = || EngineError::Failed {
-                operation: format!("reading {digest}"),
-                source: "no such content".into(),
-            };
-            path.exists().then_some(path).ok_or_else(missing)
-        })
-    }
-    fn environment<'a>(
-        &'a self,
-        project: &'a str,
-        digest: &'a Digest,
-    ) -> BoxFuture<'a, Result<PathBuf, EngineError>> {
-        self.blob(project, digest)
-    }
-    fn keep<'a>(
-        &'a self,
-        _: &'a str,
-        path: &'a Path,
-    ) -> BoxFuture<'a, Result<(Digest, u64), EngineError>> {
-        Box::pin(async move {
-            let bytes = if path.is_dir() {
-                Vec::new()
-            } else {
-                std::fs::read(path).expect("an output that is there")
-            };
-            let mut digest = [0; 32];
-            digest[0] = u8::try_from(bytes.len() % 256).expect("below 256");
-            Ok((Digest(digest), bytes.len() as u64))
-        })
-    }
-    fn secret<'a>(
-        &'a self,
-        _: &'a str,
-        name: &'a str,
-        version: u32,
-    ) -> BoxFuture<'a, Result<SecretEntries, EngineError>> {
-        Box::pin(async move {
-            assert_eq!((name, version), ("suite", 1));
-            Ok(vec![("password".to_owned(), SECRET.as_bytes().to_vec())])
-        })
-    }
-}
 
 /// One engine and all that it was built from.
 pub(crate) struct Machine {
@@ -172,11 +65,14 @@ impl Machine {
             limits: local::limits::detect(&root).ok(),
             root: root.clone(),
             shim: SHIM.clone(),
+            platform: "/bin/echo".into(),
+            platform_env: Vec::new(),
             nodes: 2,
             reserve: Resources::default(),
             ports: local::config::PORTS,
             address: "127.0.0.1".to_owned(),
             path: "/usr/local/bin:/usr/bin:/bin".to_owned(),
+            server: "http://127.0.0.1:1".to_owned(),
             spool_max: local::config::SPOOL_MAX,
             backoff: Backoff {
                 base: Span::from_ms(200),
@@ -219,8 +115,15 @@ impl Machine {
         );
     }
 
+    /// Another server takes over while the first is still there; the first one.
+    pub(crate) async fn replace(&mut self) -> Arc<Local> {
+        let first = self.local.take().expect("the server is there");
+        self.reopen().await;
+        first
+    }
+
     pub(crate) async fn reopen(&mut self) {
-        let local = Local::open(self.config.clone(), None)
+        let local = Local::open(self.config.clone(), None, None)
             .await
             .expect("opened");
         self.local = Some(Arc::new(local));
@@ -230,8 +133,22 @@ impl Machine {
         self.config.root.join("replicas").join(name(key))
     }
 
-    pub(crate) fn content_path(&self, digest: &Digest) -> PathBuf {
-        self.dir.path().join("contents").join(digest.hex())
+    /// Keeps a directory of these files as content.
+    pub(crate) fn packed(&self, files: &[(&str, &str)]) -> Digest {
+        use sha2::Digest as _;
+        let from = tempfile::tempdir().expect("temporary directory");
+        for (name, content) in files {
+            let path = from.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("below")).expect("made");
+            std::fs::write(path, content).expect("written");
+        }
+        let contents = self.dir.path().join("contents");
+        let draft = contents.join("draft");
+        pack::pack(from.path(), &draft, u64::MAX).expect("packed");
+        let bytes = std::fs::read(&draft).expect("read");
+        let digest = Digest(sha2::Sha256::digest(bytes).into());
+        std::fs::rename(draft, contents.join(digest.hex())).expect("renamed");
+        digest
     }
 
     /// SIGKILL to the shim of a run.
@@ -350,22 +267,6 @@ pub(crate) fn has_root() -> bool {
 /// A test that cannot run here says so.
 pub(crate) fn skip(why: &str) {
     println!("skipped: {why}");
-}
-
-/// A zstd-compressed tar of these files.
-pub(crate) fn packed(path: &Path, files: &[(&str, &str)]) {
-    let file = std::fs::File::create(path).expect("created");
-    let mut builder =
-        tar::Builder::new(zstd::stream::write::Encoder::new(file, 1).expect("encoder"));
-    for (name, content) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        builder
-            .append_data(&mut header, name, content.as_bytes())
-            .expect("appended");
-    }
-    builder.into_inner().expect("tar").finish().expect("zstd");
 }
 
 impl Bench for Machine {

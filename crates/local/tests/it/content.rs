@@ -1,6 +1,6 @@
 //! What a program finds, what it leaves, and what others may do inside.
 
-use crate::bench::{Machine, packed};
+use crate::bench::Machine;
 use base::{Attempt, Digest, Span};
 use engine::suite::{Program, SECRET, Stage, text};
 use engine::{
@@ -9,6 +9,7 @@ use engine::{
 };
 use std::path::Path;
 
+/// Code that is not there.
 const CODE: Digest = Digest([1; 32]);
 
 fn key(group: &Group) -> ReplicaKey {
@@ -62,14 +63,12 @@ fn holds(path: &Path, needle: &[u8]) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn code_checkpoints_and_secrets_are_where_they_are_said_to_be() {
     let machine = Machine::new().await;
-    packed(
-        &machine.content_path(&CODE),
-        &[("sub/hello.txt", "from the code")],
-    );
+    let code = machine.packed(&[("sub/hello.txt", "from the code")]);
     let stage = Stage::new(&machine).await;
     let script = "cat hello.txt; echo; stat -c %a $MOONSHOT_ROOT/secrets/suite/password; [ \"$(cat $MOONSHOT_ROOT/secrets/suite/password)\" = \"$PASSWORD\" ] && echo same; \
                   cat $MOONSHOT_CHECKPOINT/step 2>/dev/null || echo none; echo $MOONSHOT_REPLICA > $MOONSHOT_CHECKPOINT/step; while [ ! -e $HOME/go ]; do sleep 0.01; done";
     let mut first = group(&stage, script);
+    first.template.mounts[0] = mount(MountSource::Code(code), "code");
     first.template.workdir = Some("sub".to_owned());
     first.template.env = vec![EnvVar {
         name: "PASSWORD".to_owned(),
@@ -99,6 +98,17 @@ async fn code_checkpoints_and_secrets_are_where_they_are_said_to_be() {
     stage.ensure(&second).await;
     let marker = format!("{}.worker.0.1\n", second.owner);
     stage.frames(&key(&second), &marker).await;
+    let engine = engine::suite::Bench::engine(&machine);
+    let (mine, other) = (second.owner, base::Uid(7));
+    assert_eq!(engine.checkpoints().await.expect("listed"), [mine]);
+    std::fs::write(machine.replica_dir(&key(&second)).join("root/go"), b"").expect("written");
+    assert_eq!(stage.end(&key(&second)).await.cause, Cause::Succeeded);
+    // Of somebody else nothing is there, and that is no error; nor is a second time.
+    for owner in [other, mine, mine] {
+        let dropped = engine.drop_checkpoints(engine::suite::EPOCH, owner).await;
+        dropped.expect("dropped");
+    }
+    assert!(engine.checkpoints().await.expect("listed").is_empty());
     machine.assert_clean().await;
 }
 

@@ -7,12 +7,15 @@ use crate::session::Session;
 use crate::target::{self, Replica};
 use api::Kind;
 use api::kind::Job;
+use base::Digest;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The most bytes of an output that are unpacked here.
 const OUTPUT_BYTES_MAX: u64 = 1 << 40;
-/// The most bytes of a replica's file; outputs are for more.
-const FILE_BYTES_MAX: u64 = 64 << 20;
+/// Takes its input into `$1`, or into `$2` where that is a directory; a copy that breaks off leaves the old file.
+const TAKE: &str =
+    r#"if [ -d "$1" ]; then set -- "$1/$2"; fi; cat > "$1.part" && mv -f "$1.part" "$1""#;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -27,7 +30,15 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
         (Some((replica, path)), None)
             if replica.index.is_none() && replica.target.kind == Kind::Job =>
         {
-            output(session, &replica.target.name, &path, &into(&args.to, &path)).await
+            let name = &replica.target.name;
+            let job: Job = session
+                .client
+                .get(Kind::Job, &session.project, name)
+                .await?;
+            let outputs = job.status.unwrap_or_default().outputs;
+            let kept = outputs.iter().find(|kept| kept.name == path);
+            let digest = kept.map(|kept| &kept.digest);
+            output(session, name, &path, digest, &into(&args.to, &path)).await
         }
         (Some((replica, path)), None) => download(session, &replica, &path, &args.to).await,
         (None, Some((replica, path))) => upload(session, &args.from, &replica, &path).await,
@@ -48,6 +59,12 @@ fn remote(text: &str) -> Result<Option<(Replica, String)>, Failure> {
     }
 }
 
+/// `job/NAME:OUTPUT` into its parts.
+pub(crate) fn job_output(text: &str) -> Option<(&str, &str)> {
+    let (job, output) = text.strip_prefix("job/")?.split_once(':')?;
+    (!job.is_empty() && !job.contains('/') && !output.is_empty()).then_some((job, output))
+}
+
 /// An output goes into a directory of its name where the destination exists.
 fn into(to: &str, name: &str) -> PathBuf {
     let path = PathBuf::from(to);
@@ -58,18 +75,21 @@ fn into(to: &str, name: &str) -> PathBuf {
 pub(crate) async fn all_outputs(session: &Session, job: &str, dir: &Path) -> Result<(), Failure> {
     let job: Job = session.client.get(Kind::Job, &session.project, job).await?;
     for kept in job.status.unwrap_or_default().outputs {
-        output(
-            session,
-            &job.metadata.name,
-            &kept.name,
-            &dir.join(&kept.name),
-        )
-        .await?;
+        let into = dir.join(&kept.name);
+        let digest = Some(&kept.digest);
+        output(session, &job.metadata.name, &kept.name, digest, &into).await?;
     }
     Ok(())
 }
 
-async fn output(session: &Session, job: &str, name: &str, into: &Path) -> Result<(), Failure> {
+/// Unpacks an output. With its digest, other bytes than those that the Job left are an error.
+async fn output(
+    session: &Session,
+    job: &str,
+    name: &str,
+    digest: Option<&Digest>,
+    into: &Path,
+) -> Result<(), Failure> {
     let packed = tempfile::NamedTempFile::new().map_err(Failure::local("make a temporary file"))?;
     let file = tokio::fs::File::create(packed.path())
         .await
@@ -83,7 +103,8 @@ async fn output(session: &Session, job: &str, name: &str, into: &Path) -> Result
         .await?;
     bar.finish_and_clear();
     std::fs::create_dir_all(into).map_err(Failure::local(format!("make `{}`", into.display())))?;
-    store::pack::unpack(packed.path(), into, OUTPUT_BYTES_MAX)
+    let limits = pack::Limits::bytes(OUTPUT_BYTES_MAX);
+    pack::unpack(packed.path(), into, limits, digest)
         .map_err(|error| Failure::Failed(code::chain(&error)))?;
     session
         .out
@@ -96,11 +117,24 @@ async fn download(
     path: &str,
     to: &str,
 ) -> Result<(), Failure> {
-    let command = ["cat", "--", path].map(str::to_owned);
-    let bytes = exec::capture(session, replica, &command, &[]).await?;
     let name = path.rsplit('/').next().unwrap_or("file");
     let to = into(to, name);
-    std::fs::write(&to, bytes).map_err(Failure::local(format!("write `{}`", to.display())))
+    let dir = match to.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        Some(_) | None => Path::new("."),
+    };
+    let write = || Failure::local(format!("write `{}`", to.display()));
+    // Beside its place, so that a copy that breaks off leaves nothing.
+    let draft = tempfile::NamedTempFile::new_in(dir).map_err(write())?;
+    let file = tokio::fs::File::create(draft.path())
+        .await
+        .map_err(write())?;
+    let command = ["cat", "--", path].map(str::to_owned);
+    exec::pipe(session, replica, &command, tokio::io::empty(), file).await?;
+    let mode = std::fs::Permissions::from_mode(0o666 & !umask());
+    std::fs::set_permissions(draft.path(), mode).map_err(write())?;
+    draft.persist(&to).map_err(|error| write()(error.error))?;
+    Ok(())
 }
 
 async fn upload(
@@ -109,21 +143,26 @@ async fn upload(
     replica: &Replica,
     path: &str,
 ) -> Result<(), Failure> {
-    let size = std::fs::metadata(from)
-        .map_err(Failure::local(format!("read `{from}`")))?
-        .len();
-    if size > FILE_BYTES_MAX {
-        return Err(Failure::Failed(format!(
-            "`{from}` has {} MiB; at most {} MiB are copied into a replica",
-            size >> 20,
-            FILE_BYTES_MAX >> 20
+    let read = || Failure::local(format!("read `{from}`"));
+    let file = tokio::fs::File::open(from).await.map_err(read())?;
+    if file.metadata().await.map_err(read())?.is_dir() {
+        return Err(Failure::Usage(format!(
+            "`{from}` is a directory; pack it (`tar -cf - {from} | moonshot exec -i REPLICA -- tar -xf -`)"
         )));
     }
-    let bytes = std::fs::read(from).map_err(Failure::local(format!("read `{from}`")))?;
-    let command = ["sh", "-c", "cat > \"$1\"", "sh", path].map(str::to_owned);
-    exec::capture(session, replica, &command, &bytes)
-        .await
-        .map(drop)
+    let name = Path::new(from)
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    let command = ["sh", "-c", TAKE, "sh", path, &name].map(str::to_owned);
+    exec::pipe(session, replica, &command, file, tokio::io::sink()).await
+}
+
+/// The process's mask: a copy gets the rights that a file made here has.
+fn umask() -> u32 {
+    let mask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(mask);
+    mask.bits()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::describe;
 use crate::exit::Failure;
 use crate::session::Session;
 use crate::target;
-use crate::view::status;
+use crate::view::{self, status};
 use api::{Kind, Object, Scope};
 
 #[derive(Debug, clap::Args)]
@@ -47,12 +47,16 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
         if i > 0 {
             session.out.line("---")?;
         }
-        session.out.text(&describe::page(
-            &object,
-            &events,
-            why.as_deref(),
-            age::now(),
-        ))?;
+        let mut page = describe::page(&object, &events, why.as_deref(), age::now());
+        // One try is told by the replicas.
+        if target.kind == Kind::Job && view::of_status(&object, "attempts").as_u64() > Some(1) {
+            let attempts = session
+                .client
+                .attempts(&session.project, &target.name)
+                .await?;
+            page.push_str(&describe::attempts(&attempts, age::now()));
+        }
+        session.out.text(&page)?;
     }
     Ok(())
 }

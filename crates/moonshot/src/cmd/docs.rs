@@ -1,4 +1,5 @@
-//! `docs cli`: the reference of this command line in Markdown, from the table of verbs.
+//! `docs cli`: the reference of this command line in Markdown, from the table of verbs. `docs api` is in
+//! `docs_api`.
 
 use crate::cli::Cli;
 use crate::exit::{Failure, TABLE};
@@ -8,13 +9,17 @@ use std::fmt::Write as _;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// `cli`: the command line.
-    #[arg(value_parser = ["cli"])]
+    /// `cli`: this command line; `api`: the routes and types of the API.
+    #[arg(value_parser = ["cli", "api"])]
     what: String,
 }
 
-pub(crate) fn run(_: &Args, out: Out) -> Result<(), Failure> {
-    out.text(&reference())
+pub(crate) fn run(args: &Args, out: Out) -> Result<(), Failure> {
+    if args.what == "api" {
+        out.text(&super::docs_api::reference())
+    } else {
+        out.text(&reference())
+    }
 }
 
 fn reference() -> String {
@@ -82,6 +87,11 @@ fn arguments(text: &mut String, command: &Command, global: bool) {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_page_in_the_documents_is_this_one() {
+        expect_test::expect_file!["../../../../docs/src/cli.md"].assert_eq(&super::reference());
+    }
+
     #[test]
     fn every_verb_has_its_section() {
         let text = super::reference();

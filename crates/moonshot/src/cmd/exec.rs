@@ -1,13 +1,14 @@
 //! `exec`: run a program beside a replica's.
 
 use crate::exit::Failure;
+use crate::out::Out;
 use crate::session::Session;
 use crate::target::{self, Replica};
 use api::exec::{ExecMessage, MESSAGE_BYTES_MAX};
-use client::{Exec, ExecTarget};
+use client::{ExecReceiver, ExecSender, ExecTarget};
 use rustix::termios::{self, OptionalActions, Termios};
 use std::io::Write;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, clap::Args)]
@@ -27,7 +28,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let replica = target::replica(&args.replica)?;
-    let mut exec = session
+    let exec = session
         .client
         .exec(&of(session, &replica), &args.command, args.tty)
         .await?;
@@ -36,11 +37,16 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     } else {
         None
     };
-    let code = talk(session, &mut exec, args.stdin, args.tty).await?;
-    if code == 0 {
-        Ok(())
-    } else {
-        Err(Failure::Code(u8::try_from(code).unwrap_or(1)))
+    let code = talk(&session.out, exec, args.stdin, args.tty).await?;
+    ended(code)
+}
+
+/// The program's own code is the command's.
+pub(crate) fn ended(code: i32) -> Result<(), Failure> {
+    match u8::try_from(code) {
+        Ok(0) => Ok(()),
+        Ok(code) => Err(Failure::Code(code)),
+        Err(_) => Err(Failure::Code(1)),
     }
 }
 
@@ -55,42 +61,92 @@ pub(crate) fn of(session: &Session, replica: &Replica) -> ExecTarget {
     }
 }
 
-/// Moves bytes until the program has ended; its exit code.
-async fn talk(session: &Session, exec: &mut Exec, stdin: bool, tty: bool) -> Result<i32, Failure> {
+/// Moves bytes until the program has ended; its exit code. The two directions do not wait for each other: a program
+/// may write much before it reads.
+pub(crate) async fn talk(
+    out: &Out,
+    (mut to, mut from): (ExecSender, ExecReceiver),
+    stdin: bool,
+    tty: bool,
+) -> Result<i32, Failure> {
+    let said = listen(&mut from, async |message| match message {
+        Said::Stdout(bytes) => out.bytes(&bytes),
+        Said::Stderr(bytes) => {
+            // Standard error is no result; with it gone nobody misses these.
+            let _ = std::io::stderr().write_all(&bytes);
+            Ok(())
+        }
+    });
+    tokio::select! {
+        code = said => code,
+        failed = type_in(&mut to, stdin, tty) => Err(failed),
+    }
+}
+
+/// Hands on what is typed, and the terminal's size. Returns only what fails on this side.
+async fn type_in(to: &mut ExecSender, stdin: bool, tty: bool) -> Failure {
     let mut input = tokio::io::stdin();
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
-    let mut resized =
-        signal(SignalKind::window_change()).map_err(Failure::local("listen to the terminal"))?;
+    let mut resized = match signal(SignalKind::window_change()) {
+        Ok(resized) => resized,
+        Err(error) => return Failure::local("listen to the terminal")(error),
+    };
     let mut reading = stdin;
-    if tty && let Some(size) = size() {
-        exec.send(size).await?;
-    }
-    if !stdin {
-        exec.send(ExecMessage::StdinEnd).await?;
+    let mut next = if tty { size() } else { None };
+    if !stdin && next.is_none() {
+        next = Some(ExecMessage::StdinEnd);
     }
     loop {
+        if let Some(message) = next.take()
+            && to.send(message).await.is_err()
+        {
+            // The other side has closed; what it said last is still to be read.
+            return std::future::pending().await;
+        }
         tokio::select! {
-            read = input.read(&mut buffer), if reading => {
-                let n = read.map_err(Failure::local("read standard input"))?;
-                if n == 0 {
-                    reading = false;
-                    exec.send(ExecMessage::StdinEnd).await?;
-                } else {
-                    exec.send(ExecMessage::Stdin(buffer[..n].to_vec())).await?;
+            read = input.read(&mut buffer), if reading => match read {
+                Ok(n) => {
+                    reading = n > 0;
+                    next = Some(piece(&buffer[..n]));
                 }
+                Err(error) => return Failure::local("read standard input")(error),
+            },
+            _ = resized.recv() => next = size().filter(|_| tty),
+        }
+    }
+}
+
+fn piece(bytes: &[u8]) -> ExecMessage {
+    if bytes.is_empty() {
+        ExecMessage::StdinEnd
+    } else {
+        ExecMessage::Stdin(bytes.to_vec())
+    }
+}
+
+/// What a program says.
+enum Said {
+    Stdout(Vec<u8>),
+    Stderr(Vec<u8>),
+}
+
+/// Listens to a program until it has ended; its exit code.
+async fn listen(
+    from: &mut ExecReceiver,
+    mut hear: impl AsyncFnMut(Said) -> Result<(), Failure>,
+) -> Result<i32, Failure> {
+    loop {
+        match from.next().await? {
+            Some(ExecMessage::Stdout(bytes)) => hear(Said::Stdout(bytes)).await?,
+            Some(ExecMessage::Stderr(bytes)) => hear(Said::Stderr(bytes)).await?,
+            Some(ExecMessage::Exit(code)) => return Ok(code),
+            Some(ExecMessage::Failed(why)) => return Err(Failure::Failed(why)),
+            Some(ExecMessage::Stdin(_) | ExecMessage::StdinEnd | ExecMessage::Resize { .. }) => {}
+            None => {
+                return Err(Failure::Failed(
+                    "the connection ended before the program did".to_owned(),
+                ));
             }
-            _ = resized.recv(), if tty => if let Some(size) = size() {
-                exec.send(size).await?;
-            },
-            message = exec.next() => match message? {
-                Some(ExecMessage::Stdout(bytes)) => session.out.bytes(&bytes)?,
-                // Standard error is no result; with it gone nobody misses these.
-                Some(ExecMessage::Stderr(bytes)) => drop(std::io::stderr().write_all(&bytes)),
-                Some(ExecMessage::Exit(code)) => return Ok(code),
-                Some(ExecMessage::Failed(why)) => return Err(Failure::Failed(why)),
-                Some(ExecMessage::Stdin(_) | ExecMessage::StdinEnd | ExecMessage::Resize { .. }) => {}
-                None => return Err(Failure::Failed("the connection ended before the program did".to_owned())),
-            },
         }
     }
 }
@@ -124,41 +180,58 @@ impl Drop for Raw {
     }
 }
 
-/// Runs a program with this input; what it wrote, and its exit code.
-pub(crate) async fn capture(
+/// The most of a failed program's words that are shown.
+const WORDS_MAX: usize = 4 << 10;
+
+/// Runs a program between two streams of this side; fails with the program's own words.
+pub(crate) async fn pipe(
     session: &Session,
     replica: &Replica,
     command: &[String],
-    input: &[u8],
-) -> Result<Vec<u8>, Failure> {
-    let mut exec = session
-        .client
-        .exec(&of(session, replica), command, false)
-        .await?;
-    for piece in input.chunks(MESSAGE_BYTES_MAX) {
-        exec.send(ExecMessage::Stdin(piece.to_vec())).await?;
-    }
-    exec.send(ExecMessage::StdinEnd).await?;
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    loop {
-        match exec.next().await? {
-            Some(ExecMessage::Stdout(bytes)) => stdout.extend(bytes),
-            Some(ExecMessage::Stderr(bytes)) => stderr.extend(bytes),
-            Some(ExecMessage::Exit(0)) => return Ok(stdout),
-            Some(ExecMessage::Exit(code)) => {
-                let said = String::from_utf8_lossy(&stderr).trim().to_owned();
-                return Err(Failure::Failed(format!(
-                    "`{}` ended with {code}: {said}",
-                    command.join(" ")
-                )));
-            }
-            Some(ExecMessage::Failed(why)) => return Err(Failure::Failed(why)),
-            Some(ExecMessage::Stdin(_) | ExecMessage::StdinEnd | ExecMessage::Resize { .. }) => {}
-            None => {
-                return Err(Failure::Failed(
-                    "the connection ended before the program did".to_owned(),
-                ));
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+) -> Result<(), Failure> {
+    let target = of(session, replica);
+    let (mut sender, mut receiver) = session.client.exec(&target, command, false).await?;
+    let mut words = Vec::new();
+    let said = listen(&mut receiver, async |message| match message {
+        Said::Stdout(bytes) => to
+            .write_all(&bytes)
+            .await
+            .map_err(Failure::local("write the file")),
+        Said::Stderr(bytes) => {
+            let room = WORDS_MAX.saturating_sub(words.len()).min(bytes.len());
+            words.extend(&bytes[..room]);
+            Ok(())
+        }
+    });
+    let feed = async {
+        let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+        loop {
+            let n = match from.read(&mut buffer).await {
+                Ok(n) => n,
+                Err(error) => return Failure::local("read the file")(error),
+            };
+            let sent = sender.send(piece(&buffer[..n])).await;
+            if n == 0 || sent.is_err() {
+                // What the program says last is still to be read.
+                return std::future::pending().await;
             }
         }
+    };
+    let code = tokio::select! {
+        code = said => code?,
+        failed = feed => return Err(failed),
+    };
+    if code == 0 {
+        return to
+            .shutdown()
+            .await
+            .map_err(Failure::local("write the file"));
     }
+    let said = String::from_utf8_lossy(&words).trim().to_owned();
+    let program = command.first().map_or("", String::as_str);
+    Err(Failure::Failed(format!(
+        "`{program}` ended with {code}: {said}"
+    )))
 }

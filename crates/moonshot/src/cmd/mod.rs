@@ -4,13 +4,16 @@ pub(crate) mod api_resources;
 pub(crate) mod apply;
 pub(crate) mod attach;
 pub(crate) mod completion;
+pub(crate) mod config;
 pub(crate) mod context;
 pub(crate) mod cp;
 pub(crate) mod create;
+pub(crate) mod db;
 pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod diff;
 pub(crate) mod docs;
+mod docs_api;
 pub(crate) mod edit;
 pub(crate) mod events;
 pub(crate) mod exec;
@@ -26,9 +29,11 @@ pub(crate) mod platform;
 pub(crate) mod port_forward;
 pub(crate) mod predict;
 pub(crate) mod rollout;
+pub(crate) mod rsh;
 pub(crate) mod run;
 pub(crate) mod scale;
 pub(crate) mod secret;
+pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod token;
 pub(crate) mod top;
@@ -47,18 +52,22 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     let over = cli.place.overrides();
     // Verbs that need no server.
     let verb = match cli.verb {
-        Verb::Up(args) => return platform::up(args),
+        Verb::Up(args) => return platform::up(args).await,
         Verb::Down(args) => return platform::down(&args),
         Verb::Server(args) => return platform::server(args).await,
         Verb::Gateway(args) => return platform::gateway(args).await,
-        Verb::Config(args) => return platform::config(&args),
+        Verb::Serve(args) => return serve::run(args).await,
+        Verb::Config(verb) => return config::run(verb),
+        Verb::Db(verb) => return db::run(verb).await,
         Verb::Sim(args) => return platform::sim(&args),
         Verb::Context(verb) => return context::run(verb, Out::new()),
         Verb::Explain(args) => return explain::run(&args, Out::new()),
         Verb::ApiResources(args) => return api_resources::run(&args, Out::new()),
         Verb::Completion(args) => return completion::run(&args, Out::new()),
         Verb::Docs(args) => return docs::run(&args, Out::new()),
+        Verb::Rsh(args) => return rsh::run(args, over.server).await,
         Verb::Version(args) => return version::run(&args, &over).await,
+        Verb::Token(token::Verb::Show) => return token::show(&over, Out::new()),
         verb => verb,
     };
     let session = &Session::open(&over)?;
@@ -101,13 +110,16 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         | Verb::Down(_)
         | Verb::Server(_)
         | Verb::Gateway(_)
+        | Verb::Serve(_)
         | Verb::Config(_)
+        | Verb::Db(_)
         | Verb::Sim(_)
         | Verb::Context(_)
         | Verb::Explain(_)
         | Verb::ApiResources(_)
         | Verb::Completion(_)
         | Verb::Docs(_)
+        | Verb::Rsh(_)
         | Verb::Version(_) => unreachable!("these were run above"),
     }
 }

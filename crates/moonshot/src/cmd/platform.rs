@@ -1,7 +1,6 @@
-//! `up`, `down`, `server`, `gateway`, `config`: the platform on this machine.
+//! `up`, `down`, `server`, `gateway`: the platform on this machine.
 
 use crate::exit::Failure;
-use crate::out::say;
 use crate::role::settings::{self, Settings};
 use crate::role::{down, gateway as gateway_role, server as server_role, up};
 use std::path::PathBuf;
@@ -9,7 +8,7 @@ use std::path::PathBuf;
 /// `moonshot up`
 #[derive(Debug, clap::Args)]
 pub(crate) struct UpArgs {
-    /// Stay in the foreground; Ctrl-C stops the server.
+    /// Stay in the foreground; Ctrl-C stops server and gateway, programs go on.
     #[arg(long)]
     foreground: bool,
     /// Afterwards apply and run the example in this directory.
@@ -21,6 +20,12 @@ pub(crate) struct UpArgs {
     /// Pretend so many GPUs where there are none.
     #[arg(long, value_name = "N")]
     fake_gpus: Option<u32>,
+    /// Run programs here (`local`) or on a Kubernetes (`k8s`).
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<String>,
+    /// The Kubernetes, with `--engine k8s`.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
 }
 
 /// `moonshot down`
@@ -39,16 +44,9 @@ pub(crate) struct RoleArgs {
     detach: bool,
 }
 
-/// `moonshot config`
-#[derive(Debug, clap::Args)]
-pub(crate) struct ConfigArgs {
-    /// `check`: say what is wrong, or show what is set.
-    #[arg(value_parser = ["check"])]
-    action: String,
-}
-
 /// `moonshot sim`
 #[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
 pub(crate) struct SimArgs {
     /// A command of the simulator with its options.
     #[arg(
@@ -63,15 +61,28 @@ fn settings() -> Result<Settings, Failure> {
     settings::from_environment().map_err(Failure::Usage)
 }
 
-pub(crate) fn up(args: UpArgs) -> Result<(), Failure> {
-    let mut settings = settings()?;
+pub(crate) async fn up(args: UpArgs) -> Result<(), Failure> {
+    let kubeconfig = args
+        .kubeconfig
+        .map(|path| std::path::absolute(&path).unwrap_or(path));
+    let flags = [
+        ("MOONSHOT_ENGINE", args.engine),
+        (
+            "MOONSHOT_KUBECONFIG",
+            kubeconfig.map(|path| path.display().to_string()),
+        ),
+    ];
+    let mut settings = settings::from_flags(&flags).map_err(Failure::Usage)?;
     settings.nodes = args.nodes.unwrap_or(settings.nodes);
     settings.fake_gpus = args.fake_gpus.unwrap_or(settings.fake_gpus);
     let options = up::Options {
         quickstart: args.quickstart,
-        foreground: args.foreground,
     };
-    up::run(&settings, &options).map_err(Failure::Failed)
+    up::run(&settings, &options).map_err(Failure::Failed)?;
+    if args.foreground {
+        up::foreground(&settings).await.map_err(Failure::Failed)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn down(args: &DownArgs) -> Result<(), Failure> {
@@ -90,41 +101,9 @@ pub(crate) async fn gateway(args: RoleArgs) -> Result<(), Failure> {
         .map_err(Failure::Failed)
 }
 
-pub(crate) fn config(_: &ConfigArgs) -> Result<(), Failure> {
-    let settings = settings()?;
-    say!("the settings are valid");
-    say!("data directory   {}", settings.data_dir.display());
-    say!("API and console  {}", settings.listen);
-    say!("gateway          {}", settings.gateway_listen);
-    // A database's address may hold a password.
-    say!(
-        "database         {}",
-        if settings.database.is_some() {
-            "PostgreSQL"
-        } else {
-            "SQLite in the data directory"
-        }
-    );
-    say!(
-        "nodes            {} (pretended GPUs: {})",
-        settings.nodes,
-        settings.fake_gpus
-    );
-    say!("");
-    say!("Variables (or keys of the file that MOONSHOT_CONFIG_FILE names):");
-    for (variable, key, default, what) in settings::TABLE {
-        say!("  {variable:<26} {key:<16} {what} (default: {default})");
-    }
-    Ok(())
-}
-
 pub(crate) fn sim(args: &SimArgs) -> Result<(), Failure> {
-    let printed = sim::cli::run(&args.args).map_err(|error| match error {
-        sim::cli::CliError::Usage(_) => Failure::Usage(error.to_string()),
-        sim::cli::CliError::Data(_) | sim::cli::CliError::Write { .. } => {
-            Failure::Failed(error.to_string())
-        }
-    })?;
-    say!("{printed}");
-    Ok(())
+    sim::cli::run(&args.args, &mut std::io::stdout()).map_err(|error| match error {
+        sim::cli::CliError::Usage(text) => Failure::Usage(text),
+        error => Failure::Failed(crate::code::chain(&error)),
+    })
 }

@@ -4,7 +4,7 @@ use crate::cmd::exec;
 use crate::exit::Failure;
 use crate::session::Session;
 use crate::target;
-use client::{ExecTarget, PortForward};
+use client::ExecTarget;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -65,36 +65,33 @@ fn ports(text: &str) -> Result<(u16, String), Failure> {
 
 async fn connect(
     session: Session,
-    to: ExecTarget,
+    target: ExecTarget,
     port: String,
-    stream: TcpStream,
+    mut stream: TcpStream,
 ) -> Result<(), Failure> {
-    let mut forward = session.client.port_forward(&to, &port).await?;
-    relay(&mut forward, stream).await
-}
-
-/// Moves bytes both ways until both sides have said their last.
-async fn relay(forward: &mut PortForward, mut stream: TcpStream) -> Result<(), Failure> {
+    let (mut to, mut from) = session.client.port_forward(&target, &port).await?;
     let (mut read, mut write) = stream.split();
-    let mut buffer = vec![0; PIECE];
-    let mut reading = true;
-    loop {
-        tokio::select! {
-            n = read.read(&mut buffer), if reading => {
-                let n = n.map_err(Failure::local("read from the connection"))?;
-                if n == 0 {
-                    reading = false;
-                    forward.close().await?;
-                } else {
-                    forward.send(buffer[..n].to_vec()).await?;
-                }
+    let up = async {
+        let mut buffer = vec![0; PIECE];
+        loop {
+            let n = read.read(&mut buffer).await;
+            let n = n.map_err(Failure::local("read from the connection"))?;
+            if n == 0 {
+                return Ok::<_, Failure>(to.end().await?);
             }
-            bytes = forward.next() => match bytes? {
-                Some(bytes) => write.write_all(&bytes).await.map_err(Failure::local("write to the connection"))?,
-                None => return Ok(()),
-            },
+            to.send(buffer[..n].to_vec()).await?;
         }
-    }
+    };
+    let down = async {
+        while let Some(bytes) = from.next().await? {
+            let written = write.write_all(&bytes).await;
+            written.map_err(Failure::local("write to the connection"))?;
+        }
+        let ended = write.shutdown().await;
+        ended.map_err(Failure::local("end the connection"))
+    };
+    // Until both sides have said their last, or one fails.
+    tokio::try_join!(up, down).map(drop)
 }
 
 #[cfg(test)]

@@ -8,13 +8,14 @@ use crate::out::yaml_text;
 use crate::session::Session;
 use crate::table::table;
 use crate::target;
+use crate::view::of_status;
 use api::app::Revision;
-use api::{Kind, diff};
+use api::{Kind, Object, diff};
 use base::{Span, Time};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
-    /// Follow a rollout until it stands or has failed.
+    /// Follow a rollout until it stands. Ends with 1 where it was rolled back.
     Status {
         /// The App: `NAME` or `app/NAME`.
         app: String,
@@ -60,20 +61,31 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
             timeout,
         } => {
             let name = app(&word)?;
-            if !no_wait {
-                let target = target::Target {
-                    kind: Kind::App,
-                    name: name.clone(),
-                };
-                wait::until(
-                    session,
-                    &target,
-                    &wait::Condition::done(Kind::App),
-                    wait::deadline(timeout),
-                )
-                .await?;
+            if no_wait {
+                let object = session.get(Kind::App, &name).await?;
+                return session
+                    .out
+                    .line(format!("app/{name} {}", describe::phase(&object)));
             }
+            let deadline = wait::deadline(timeout);
+            let target = target::Target {
+                kind: Kind::App,
+                name: name.clone(),
+            };
+            wait::until(session, &target, &wait::Condition::Observed, deadline).await?;
+            let begun = revision(&session.get(Kind::App, &name).await?);
+            wait::until(
+                session,
+                &target,
+                &wait::Condition::done(Kind::App),
+                deadline,
+            )
+            .await?;
             let object = session.get(Kind::App, &name).await?;
+            if revision(&object) < begun {
+                let revisions = session.client.revisions(&session.project, &name).await?;
+                return Err(rolled_back(&name, begun, &revisions));
+            }
             session
                 .out
                 .line(format!("app/{name} {}", describe::phase(&object)))
@@ -116,6 +128,23 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
             ))
         }
     }
+}
+
+/// The Revision that is rolled out or stands.
+fn revision(app: &Object) -> u64 {
+    of_status(app, "revision").as_u64().unwrap_or(0)
+}
+
+/// The rollout that was followed gave way to an earlier Revision.
+fn rolled_back(name: &str, begun: u64, revisions: &[Revision]) -> Failure {
+    let of = |revision: &&Revision| u64::from(revision.number) == begun;
+    let why = match revisions.iter().find(of) {
+        Some(revision) if !revision.message.is_empty() => format!(": {}", revision.message),
+        Some(_) | None => String::new(),
+    };
+    Failure::Failed(format!(
+        "app/{name}: revision {begun} was rolled back{why}; `moonshot logs app/{name} --group r{begun}` has its output"
+    ))
 }
 
 fn history(revisions: &[Revision], now: Time) -> String {
@@ -178,6 +207,16 @@ mod tests {
             revision(1, "a", "Target", "")
         ]))
         .unwrap()
+    }
+
+    #[test]
+    fn a_rollout_that_gave_way_is_a_failure() {
+        let failure = rolled_back("web", 3, &revisions());
+        assert_eq!(failure.exit_code(), 1);
+        assert_eq!(
+            failure.to_string(),
+            "app/web: revision 3 was rolled back: not ready in 10m; `moonshot logs app/web --group r3` has its output"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::exit::Failure;
 use crate::out::Format;
 use crate::session::Session;
 use crate::table::table;
+use crate::view::memory;
 use api::answer::Overview;
 use std::collections::BTreeMap;
 
@@ -71,8 +72,8 @@ fn text(server: &str, overview: &Overview) -> String {
     text.push_str(&format!(
         "Memory    {} placed\n",
         amount(
-            used.memory.map(|memory| memory.to_string()),
-            all.memory.map(|memory| memory.to_string())
+            used.memory.map(|bytes| memory(&bytes.to_string())),
+            all.memory.map(|bytes| memory(&bytes.to_string()))
         )
     ));
     if let Some(gpu) = all.gpu {

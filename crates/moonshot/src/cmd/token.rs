@@ -1,8 +1,10 @@
 //! `token`: make, list and revoke tokens.
 
 use crate::age;
+use crate::context::Overrides;
 use crate::exit::Failure;
-use crate::session::Session;
+use crate::out::Out;
+use crate::session::{self, Session};
 use crate::table::table;
 use api::answer::{Role, Token, TokenRequest};
 use base::{Span, Time};
@@ -31,6 +33,8 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "TIME")]
         expires_in: Option<Span>,
     },
+    /// Print the token that this command line uses: the console asks for it.
+    Show,
     /// All tokens, without their text.
     List,
     /// Revoke tokens, by id or name.
@@ -59,8 +63,20 @@ fn word(role: Role) -> &'static str {
     }
 }
 
+/// `token show`: needs no server.
+pub(crate) fn show(over: &Overrides, out: Out) -> Result<(), Failure> {
+    let token = session::token(&session::place(over)?)?.ok_or_else(|| {
+        Failure::NotFound(
+            "no token is known here; give one by MOONSHOT_TOKEN, MOONSHOT_TOKEN_FILE or a context"
+                .to_owned(),
+        )
+    })?;
+    out.line(token)
+}
+
 pub(crate) async fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
     match verb {
+        Verb::Show => unreachable!("it was run without a session"),
         Verb::Create {
             name,
             role,

@@ -64,6 +64,8 @@ pub(crate) enum Condition {
     Gone,
     /// Nothing can be waited for: it is there.
     There,
+    /// Its status is about its present spec.
+    Observed,
 }
 
 impl Condition {
@@ -84,6 +86,7 @@ impl Condition {
             Condition::Holds(kind) => kind.clone(),
             Condition::Gone => "gone".to_owned(),
             Condition::There => "there".to_owned(),
+            Condition::Observed => "observed".to_owned(),
         }
     }
 }
@@ -182,6 +185,7 @@ fn look(kind: Kind, condition: &Condition, object: Option<&Object>) -> Look {
     let phase = status(object, "phase");
     let met = match condition {
         Condition::There => true,
+        Condition::Observed => observed.is_some() && is_current,
         Condition::Gone => false,
         Condition::Phase(phases) => is_current && phases.contains(&phase),
         Condition::Holds(kind) => of_status(object, "conditions")

@@ -21,9 +21,12 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
         [name] if !name.contains('/') => target::one(&args.object, Some(Kind::Job))?,
         words => target::one(words, None)?,
     };
-    if !matches!(target.kind, Kind::Job | Kind::App | Kind::Environment) {
+    if !matches!(
+        target.kind,
+        Kind::Job | Kind::App | Kind::Environment | Kind::PodGroup
+    ) {
         return Err(Failure::Usage(format!(
-            "{}: only Jobs, Apps and Environments wait",
+            "{}: only Jobs, Apps, PodGroups and Environments wait",
             target.show()
         )));
     }

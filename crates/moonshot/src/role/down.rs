@@ -6,7 +6,7 @@ use crate::out::say;
 use base::Span;
 use std::time::Duration;
 
-/// For the server and the gateway to end by themselves.
+/// For a server and the gateway to end by themselves.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// For programs to end by themselves, where their own grace is not shorter.
 const GRACE: Span = Span::from_secs(10);
@@ -15,8 +15,10 @@ const GRACE: Span = Span::from_secs(10);
 pub(crate) fn run(settings: &Settings, keep: bool) -> Result<(), String> {
     let data = &settings.data_dir;
     let mut stopped = Vec::new();
-    // The server first: it would start the gateway again.
-    for role in ["server", "gateway"] {
+    // The servers first: they would start the gateway again. Those that wait before the one that leads.
+    let mut servers: Vec<String> = files::server_roles().collect();
+    servers.reverse();
+    for role in servers.iter().map(String::as_str).chain(["gateway"]) {
         match files::stop(data, role, PATIENCE) {
             Ok(None) => {}
             Ok(Some(true)) => stopped.push(role.to_owned()),
@@ -32,6 +34,9 @@ pub(crate) fn run(settings: &Settings, keep: bool) -> Result<(), String> {
         if n > 0 {
             stopped.push(format!("{n} programs"));
         }
+    }
+    if settings.kubernetes.is_some() {
+        say!("programs on the cluster go on; `moonshot delete` ends them while the platform is up");
     }
     if stopped.is_empty() {
         say!("nothing runs on {}", data.display());

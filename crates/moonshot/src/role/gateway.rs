@@ -5,6 +5,7 @@ use super::server::{chain, telemetry, token_file, wait_for_signal};
 use super::settings::Settings;
 use gateway::feed::Source;
 use rustix::process::setsid;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +17,7 @@ pub(crate) async fn run(settings: Settings, detach: bool) -> Result<(), String> 
     }
     telemetry();
     let data = &settings.data_dir;
-    let Some(_lock) = files::take(data, "gateway")
+    let Some(_lock) = files::take(data, "gateway", &settings.gateway_listen.to_string())
         .map_err(|error| format!("cannot take the gateway's lock: {error}"))?
     else {
         return Err(format!("a gateway runs already on `{}`", data.display()));
@@ -29,8 +30,16 @@ pub(crate) async fn run(settings: Settings, detach: bool) -> Result<(), String> 
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     };
+    let (own, place) = (settings.listen.to_string(), data.clone());
     let source = Source {
-        url: format!("http://{}/v1/gateway/feed", settings.listen),
+        // Whichever servers run: the one that started this gateway may be gone.
+        servers: Arc::new(move || {
+            let mut servers = files::server_addresses(&place);
+            if servers.is_empty() {
+                servers.push(own.clone());
+            }
+            servers
+        }),
         token,
         file: data.join("run/routes.json"),
     };

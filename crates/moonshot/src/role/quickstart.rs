@@ -3,11 +3,8 @@
 
 use super::settings::Settings;
 use crate::out::say;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 /// A step that failed: what was run, and how it ended.
 #[derive(Debug, thiserror::Error)]
@@ -17,9 +14,6 @@ pub(crate) enum QuickstartError {
         "`{0}` failed; its output is above. Repeat `moonshot up --quickstart` to go on from there"
     )]
     Step(String),
-    /// The App answered something else than a prediction.
-    #[error("the App answered: {0}")]
-    Answer(String),
     /// A command could not be started.
     #[error("cannot start `{command}`")]
     Start {
@@ -74,61 +68,41 @@ pub(crate) fn run(example: &Path, settings: &Settings) -> Result<(), QuickstartE
             "5m",
         ],
     )?;
-    predict(settings)
+    step(settings, &PREDICT)
 }
 
 /// A flight as the model wants to see it: what is known when it leaves the gate, 40 minutes late.
 const FLIGHT: &str = r#"{"instances": [{"month": 7, "day": 1, "sched_dep_time": 1800, "sched_arr_time": 2030, "distance": 760, "dep_delay": 40, "temp": 80, "humid": 60, "wind_speed": 10, "visib": 10, "carrier": "DL", "origin": "LGA", "dest": "ATL"}]}"#;
 
-/// One request through the gateway, shown as the command that sends it.
-fn predict(settings: &Settings) -> Result<(), QuickstartError> {
-    let token_file = super::server::token_file(&settings.data_dir);
-    let command = format!(
-        "curl -s -H \"Authorization: Bearer $(cat {})\" \\\n    http://{}/default/flights/predict -d '{FLIGHT}'",
-        token_file.display(),
-        settings.gateway_listen
-    );
-    say!("\n$ {command}");
-    let failed = |source| QuickstartError::Start {
-        command: command.clone(),
-        source,
-    };
-    let token = std::fs::read_to_string(&token_file).map_err(failed)?;
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(settings.gateway_listen)?;
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        write!(
-            stream,
-            "POST /default/flights/predict HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{FLIGHT}",
-            settings.gateway_listen,
-            token.trim(),
-            FLIGHT.len()
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    let answer = ask().map_err(failed)?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    if !head.starts_with("HTTP/1.1 200") {
-        return Err(QuickstartError::Answer(answer));
-    }
-    say!("{}", body.trim());
-    Ok(())
+const PREDICT: [&str; 6] = ["predict", "app/flights", "--path", "/predict", "-d", FLIGHT];
+
+/// This program, speaking to the server that was started.
+pub(super) fn command(this: &Path, settings: &Settings) -> Command {
+    let mut command = Command::new(this);
+    command
+        .env("MOONSHOT_SERVER", format!("http://{}", settings.listen))
+        .env(
+            "MOONSHOT_TOKEN_FILE",
+            super::server::token_file(&settings.data_dir),
+        )
+        .env_remove("MOONSHOT_CONTEXT")
+        .env_remove("MOONSHOT_TOKEN")
+        .env_remove("MOONSHOT_PROJECT")
+        .stdin(Stdio::null());
+    command
+}
+
+/// The command that asks for a prediction.
+pub(super) fn predict_command() -> String {
+    shown(&PREDICT)
 }
 
 fn step(settings: &Settings, args: &[&str]) -> Result<(), QuickstartError> {
     let shown = shown(args);
     say!("\n$ {shown}");
     let this = std::env::current_exe().unwrap_or_else(|_| "moonshot".into());
-    let status = Command::new(this)
+    let status = command(&this, settings)
         .args(args)
-        .env("MOONSHOT_SERVER", format!("http://{}", settings.listen))
-        .env(
-            "MOONSHOT_TOKEN_FILE",
-            super::server::token_file(&settings.data_dir),
-        )
-        .stdin(Stdio::null())
         .status()
         .map_err(|source| QuickstartError::Start {
             command: shown.clone(),

@@ -3,7 +3,7 @@
 use super::files;
 use super::settings::Settings;
 use rustix::process::setsid;
-use server::auth::{self, keys};
+use server::auth;
 use server::control::{leader, venv::Venvs};
 use server::platform::{Hosts, Parts, Platform, SystemClock};
 use server::{content::Content, usecase};
@@ -43,14 +43,7 @@ pub(crate) async fn run(settings: Settings, detach: bool) -> Result<(), String> 
     };
     std::fs::create_dir_all(&data)
         .map_err(|error| failed(&format!("cannot make `{}`", data.display()))(&error))?;
-    let Some(_lock) = files::take(&data, "server")
-        .map_err(|error| failed("cannot take the server's lock")(&error))?
-    else {
-        return Err(format!(
-            "a server runs already on `{}`; `moonshot down` stops it",
-            data.display()
-        ));
-    };
+    let _lock = take_role(&settings)?;
     let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
         format!(
             "cannot listen on {}: {error}; choose another with MOONSHOT_LISTEN",
@@ -71,10 +64,9 @@ pub(crate) async fn run(settings: Settings, detach: bool) -> Result<(), String> 
             .await
             .map_err(|error| failed("cannot take the lead")(&error))?;
     }
-    let holder = format!(
-        "{}-{}",
-        std::process::id(),
-        server::platform::new_uid(base::Time::from_ms(0)).short()
+    let holder = leader::holder(
+        &settings.listen.to_string(),
+        server::platform::new_uid(base::Time::from_ms(0)),
     );
     let mut tasks = server::control::tasks::Tasks::new(stop.clone());
     let (leading, term) = (Arc::clone(&platform), stop.clone());
@@ -90,15 +82,43 @@ pub(crate) async fn run(settings: Settings, detach: bool) -> Result<(), String> 
     let app = server::http::router(Arc::clone(&platform));
     tracing::info!(listen = %settings.listen, data = %data.display(), "server serves");
     let serve = axum_serve(listener, app, ended);
-    let both = async { tokio::join!(serve, tasks.run()) };
+    let both = async {
+        tokio::join!(serve, tasks.run());
+        platform.streams.ended().await;
+    };
     tokio::pin!(both);
     tokio::select! {
-        _ = &mut both => {}
+        () = &mut both => {}
         () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => {
             tracing::warn!("not everything ended in {} s", DRAIN.as_secs());
         }
     }
     Ok(())
+}
+
+/// The lock of the first server here, or of a further one where the database can be shared.
+fn take_role(settings: &Settings) -> Result<files::RoleLock, String> {
+    let data = &settings.data_dir;
+    let n_servers = match settings.database {
+        Some(_) => usize::MAX,
+        None => 1,
+    };
+    for role in files::server_roles().take(n_servers) {
+        let taken = files::take(data, &role, &settings.listen.to_string());
+        let taken =
+            taken.map_err(|error| format!("cannot take the server's lock: {}", chain(&error)))?;
+        if let Some(lock) = taken {
+            return Ok(lock);
+        }
+    }
+    let more = match settings.database {
+        Some(_) => "",
+        None => "; more than one needs PostgreSQL (MOONSHOT_DATABASE)",
+    };
+    Err(format!(
+        "a server runs already on `{}`; `moonshot down` stops it{more}",
+        data.display()
+    ))
 }
 
 async fn axum_serve(listener: TcpListener, app: server::http::App, stop: CancellationToken) {
@@ -112,22 +132,15 @@ async fn build(settings: &Settings, stop: &CancellationToken) -> Result<Platform
     let clock = SystemClock {
         offset_ms: settings.clock_offset_ms,
     };
-    let location = match &settings.database {
-        Some(url) => db::Location::Postgres(url.clone()),
-        None => db::Location::Sqlite(data.join("moonshot.sqlite")),
-    };
-    let db_clock = Arc::new(move || server::platform::Clock::now(&clock));
-    let database = db::Db::open(db::Config {
-        location,
-        clock: db_clock,
-    })
-    .await
-    .map_err(|error| format!("cannot open the database: {}", chain(&error)))?;
-    let store = store::Store::open(data.join("store")).map_err(|error| chain(&error))?;
-    let logs = logs::Logs::open(data.join("logs")).map_err(|error| chain(&error))?;
-    let key_file = data.join("server.key");
-    let key = keys::read_or_make(&key_file, keys::random)
-        .map_err(|error| format!("cannot keep the key in `{}`: {error}", key_file.display()))?;
+    let database = db::Db::open(super::database::config(settings))
+        .await
+        .map_err(|error| super::database::words(settings, &error))?;
+    let store = super::store::open(settings).await?;
+    let log_clock = Arc::new(move || server::platform::Clock::now(&clock));
+    let logs =
+        logs::Logs::with_clock(data.join("logs"), log_clock).map_err(|error| chain(&error))?;
+    let dropped = Arc::default();
+    let key = super::database::key(settings)?;
     let venvs = Venvs::new(data.join("environments"));
     let content = Content {
         db: database.clone(),
@@ -135,15 +148,22 @@ async fn build(settings: &Settings, stop: &CancellationToken) -> Result<Platform
         logs: logs.clone(),
         venvs: venvs.clone(),
         key: key.clone(),
+        dropped: Arc::clone(&dropped),
     };
     let content = Arc::new(content);
-    let engine = super::engine::open(settings, &shim(data)?, Arc::clone(&content)).await?;
+    let engine = super::engine::Seat::new(settings, shim(data)?, content, logs.clone());
     Ok(Platform::new(Parts {
         db: database,
         store,
+        content_grace: settings.content_grace,
         logs,
-        engine,
-        cluster: "local".to_owned(),
+        dropped,
+        log_bounds: server::platform::LogBounds {
+            kept: settings.log_retention,
+            bytes: settings.log_storage,
+        },
+        engine: Arc::new(engine),
+        cluster: settings.cluster().to_owned(),
         clock: Arc::new(clock),
         venvs,
         key,
@@ -153,6 +173,7 @@ async fn build(settings: &Settings, stop: &CancellationToken) -> Result<Platform
         hosts: Hosts {
             names: settings.hosts.clone(),
         },
+        node_lost_after: settings.node_lost_after,
         stop: stop.clone(),
     }))
 }
@@ -223,7 +244,14 @@ pub(crate) fn start_role(settings: &Settings, role: &str) -> std::io::Result<Chi
         .create(true)
         .append(true)
         .open(dir.join(format!("{role}.log")))?;
-    Command::new(std::env::current_exe()?)
+    let mut command = Command::new(std::env::current_exe()?);
+    if let Some(kubernetes) = &settings.kubernetes {
+        command.env("MOONSHOT_ENGINE", "k8s");
+        if let Some(path) = &kubernetes.kubeconfig {
+            command.env("MOONSHOT_KUBECONFIG", path);
+        }
+    }
+    command
         .args([role, "--detach"])
         // What flags of `up` said, so that both roles agree with it.
         .env("MOONSHOT_DATA_DIR", &settings.data_dir)

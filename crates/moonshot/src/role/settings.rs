@@ -1,6 +1,9 @@
 //! What the server and the gateway are configured with: one TOML file, overridden by the environment. Every
 //! setting is in one table, which the reference prints.
 
+use super::kubernetes::Kubernetes;
+use super::settings_text;
+use base::{Bytes, Span};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -32,6 +35,48 @@ pub(crate) const TABLE: &[(&str, &str, &str, &str)] = &[
         "`postgres://…` for several servers",
     ),
     (
+        "MOONSHOT_STORE",
+        "store",
+        "`store` in the data directory",
+        "where code, outputs and models are kept: a directory, or `s3://bucket/prefix`",
+    ),
+    (
+        "MOONSHOT_STORE_ENDPOINT",
+        "store_endpoint",
+        "Amazon's of the region",
+        "the S3 service: `https://s3.example.org`",
+    ),
+    (
+        "MOONSHOT_STORE_REGION",
+        "store_region",
+        "`AWS_REGION`, else us-east-1",
+        "the bucket's region",
+    ),
+    (
+        "MOONSHOT_STORE_CREDENTIALS",
+        "store_credentials",
+        "`AWS_ACCESS_KEY_ID` and its like, or the machine's role",
+        "a file (mode 0600) with `access_key_id = \"…\"` and `secret_access_key = \"…\"`",
+    ),
+    (
+        "MOONSHOT_CONTENT_GRACE",
+        "content_grace",
+        "6h",
+        "how long code, outputs and models stay that nothing needs any more",
+    ),
+    (
+        "MOONSHOT_LOG_RETENTION",
+        "log_retention",
+        "720h",
+        "how long output of programs is kept",
+    ),
+    (
+        "MOONSHOT_LOG_STORAGE",
+        "log_storage",
+        "50Gi",
+        "the most output that is kept; the oldest hours go first",
+    ),
+    (
         "MOONSHOT_NODES",
         "nodes",
         "1",
@@ -42,6 +87,12 @@ pub(crate) const TABLE: &[(&str, &str, &str, &str)] = &[
         "fake_gpus",
         "0",
         "GPUs to pretend where there are none",
+    ),
+    (
+        "MOONSHOT_NODE_LOST_AFTER",
+        "node_lost_after",
+        "60s",
+        "after this long without an answer a node's work is started elsewhere",
     ),
     (
         "MOONSHOT_HOSTS",
@@ -56,12 +107,71 @@ pub(crate) const TABLE: &[(&str, &str, &str, &str)] = &[
         "allow to listen beyond this machine without TLS",
     ),
     (
+        "MOONSHOT_ENGINE",
+        "engine",
+        "local",
+        "`local` runs programs on this machine, `k8s` on a Kubernetes",
+    ),
+    (
+        "MOONSHOT_KUBECONFIG",
+        "kubeconfig",
+        "",
+        "the cluster's address and credentials; empty for the service account of the pod this runs in",
+    ),
+    (
+        "MOONSHOT_NAMESPACE",
+        "namespace",
+        "moonshot",
+        "the namespace of the platform's own objects on a Kubernetes",
+    ),
+    (
+        "MOONSHOT_POD_LISTEN",
+        "pod_listen",
+        "the address from which the cluster is reached, port 7090",
+        "where pods reach the server: plain HTTP on the cluster's own network",
+    ),
+    (
+        "MOONSHOT_POD_ADDRESS",
+        "pod_address",
+        "",
+        "the same as pods write it, `http://host:port`; empty for `pod_listen`",
+    ),
+    (
+        "MOONSHOT_IMAGE_AGENT",
+        "image_agent",
+        "",
+        "the image with `/moonshot-pod` and `/moonshot-shim`; needed with `k8s`",
+    ),
+    (
+        "MOONSHOT_IMAGE_HOST",
+        "image_host",
+        "",
+        "the image of programs without an Environment; needed with `k8s`",
+    ),
+    (
+        "MOONSHOT_IMAGE_PYTHON",
+        "image_python",
+        "",
+        "an image with this machine's version of `python3`, for pip Environments; needed with `k8s`",
+    ),
+    (
+        "MOONSHOT_IMAGE_SERVER",
+        "image_server",
+        "",
+        "with `k8s`, an image that has `moonshot` on its `PATH`, for Apps that serve a model; empty: they are refused",
+    ),
+    (
         "MOONSHOT_CLOCK_OFFSET_MS",
         "clock_offset_ms",
         "0",
         "shifts this server's clock; for tests",
     ),
 ];
+
+/// The default of `node_lost_after`.
+const NODE_LOST_AFTER: Span = Span::from_secs(60);
+/// The shortest that can be set.
+const NODE_LOST_AFTER_MIN: Span = Span::from_secs(1);
 
 /// Checked settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,10 +180,30 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) gateway_listen: SocketAddr,
     pub(crate) database: Option<String>,
+    pub(crate) store: Option<String>,
+    pub(crate) store_endpoint: Option<String>,
+    pub(crate) store_region: Option<String>,
+    pub(crate) store_credentials: Option<PathBuf>,
+    pub(crate) content_grace: Span,
+    pub(crate) log_retention: Span,
+    pub(crate) log_storage: Bytes,
     pub(crate) nodes: u32,
     pub(crate) fake_gpus: u32,
+    pub(crate) node_lost_after: Span,
     pub(crate) hosts: Vec<String>,
+    /// `None` for the engine on this machine.
+    pub(crate) kubernetes: Option<Kubernetes>,
     pub(crate) clock_offset_ms: i64,
+}
+
+impl Settings {
+    /// The name of the one Cluster that this installation has.
+    pub(crate) fn cluster(&self) -> &'static str {
+        match self.kubernetes {
+            Some(_) => "k8s",
+            None => "local",
+        }
+    }
 }
 
 /// As written.
@@ -84,10 +214,27 @@ struct Raw {
     listen: Option<String>,
     gateway_listen: Option<String>,
     database: Option<String>,
+    store: Option<String>,
+    store_endpoint: Option<String>,
+    store_region: Option<String>,
+    store_credentials: Option<PathBuf>,
+    content_grace: Option<String>,
+    log_retention: Option<String>,
+    log_storage: Option<String>,
     nodes: Option<u32>,
     fake_gpus: Option<u32>,
+    node_lost_after: Option<String>,
     hosts: Option<Vec<String>>,
     insecure: Option<bool>,
+    engine: Option<String>,
+    kubeconfig: Option<String>,
+    namespace: Option<String>,
+    pod_listen: Option<String>,
+    pod_address: Option<String>,
+    image_agent: Option<String>,
+    image_host: Option<String>,
+    image_python: Option<String>,
+    image_server: Option<String>,
     clock_offset_ms: Option<i64>,
 }
 
@@ -96,13 +243,23 @@ pub(crate) fn load(
     file: Option<&Path>,
     env: impl Fn(&str) -> Option<String>,
 ) -> Result<Settings, String> {
-    let mut raw = Raw::default();
-    if let Some(path) = file {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
-        raw = toml::from_str(&text)
-            .map_err(|error| format!("`{}` is not valid: {error}", path.display()))?;
+    let Some(path) = file else {
+        return checked(Raw::default(), &env);
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
+    let problems = settings_text::problems(path, &text);
+    if !problems.is_empty() {
+        return Err(problems.join("\n"));
     }
+    let raw =
+        toml::from_str(&text).map_err(|error| settings_text::toml_problem(path, &text, &error))?;
+    checked(raw, &env).map_err(|sentence| {
+        settings_text::placed(sentence, Some((path, &text)), |name| env(name).is_some())
+    })
+}
+
+fn checked(raw: Raw, env: &impl Fn(&str) -> Option<String>) -> Result<Settings, String> {
     let number = |name: &str| -> Result<Option<i64>, String> {
         match env(name) {
             None => Ok(None),
@@ -132,6 +289,34 @@ pub(crate) fn load(
         Some(text) => matches!(text, "1" | "true" | "yes"),
         None => raw.insecure.unwrap_or(false),
     };
+    let text = |name: &str, written: Option<String>| {
+        env(name).or(written).filter(|text| !text.trim().is_empty())
+    };
+    let needed = |name: &str, written: Option<String>| {
+        text(name, written).ok_or_else(|| format!("{name} is needed with the engine `k8s`"))
+    };
+    let kubernetes = match text("MOONSHOT_ENGINE", raw.engine).as_deref() {
+        None | Some("local") => None,
+        Some("k8s") => Some(Kubernetes {
+            kubeconfig: text("MOONSHOT_KUBECONFIG", raw.kubeconfig).map(PathBuf::from),
+            namespace: text("MOONSHOT_NAMESPACE", raw.namespace)
+                .unwrap_or_else(|| "moonshot".to_owned()),
+            pod_listen: match text("MOONSHOT_POD_LISTEN", raw.pod_listen) {
+                Some(text) => Some(address("MOONSHOT_POD_LISTEN", Some(text), "10.0.0.1:7090")?),
+                None => None,
+            },
+            pod_address: text("MOONSHOT_POD_ADDRESS", raw.pod_address),
+            image_agent: needed("MOONSHOT_IMAGE_AGENT", raw.image_agent)?,
+            image_host: needed("MOONSHOT_IMAGE_HOST", raw.image_host)?,
+            image_python: needed("MOONSHOT_IMAGE_PYTHON", raw.image_python)?,
+            image_server: text("MOONSHOT_IMAGE_SERVER", raw.image_server),
+        }),
+        Some(other) => {
+            return Err(format!(
+                "MOONSHOT_ENGINE is `{other}`; choose `local` or `k8s`"
+            ));
+        }
+    };
     let settings = Settings {
         data_dir: data_dir.unwrap_or_else(|| home.join(".local/share/moonshot")),
         listen: address("MOONSHOT_LISTEN", raw.listen, "127.0.0.1:7070")?,
@@ -141,12 +326,42 @@ pub(crate) fn load(
             "127.0.0.1:7080",
         )?,
         database: env("MOONSHOT_DATABASE").or(raw.database),
+        store: env("MOONSHOT_STORE").or(raw.store),
+        store_endpoint: env("MOONSHOT_STORE_ENDPOINT").or(raw.store_endpoint),
+        store_region: env("MOONSHOT_STORE_REGION").or(raw.store_region),
+        store_credentials: env("MOONSHOT_STORE_CREDENTIALS")
+            .map(PathBuf::from)
+            .or(raw.store_credentials),
+        content_grace: parsed(
+            "MOONSHOT_CONTENT_GRACE",
+            env("MOONSHOT_CONTENT_GRACE").or(raw.content_grace),
+            CONTENT_GRACE,
+            "a duration such as `6h` or `90m`",
+        )?,
+        log_retention: parsed(
+            "MOONSHOT_LOG_RETENTION",
+            env("MOONSHOT_LOG_RETENTION").or(raw.log_retention),
+            LOG_RETENTION,
+            "a duration such as `720h`",
+        )?,
+        log_storage: parsed(
+            "MOONSHOT_LOG_STORAGE",
+            env("MOONSHOT_LOG_STORAGE").or(raw.log_storage),
+            LOG_STORAGE,
+            "an amount such as `50Gi`",
+        )?,
         nodes: small("MOONSHOT_NODES", number("MOONSHOT_NODES")?)?
             .or(raw.nodes)
             .unwrap_or(1),
         fake_gpus: small("MOONSHOT_FAKE_GPUS", number("MOONSHOT_FAKE_GPUS")?)?
             .or(raw.fake_gpus)
             .unwrap_or(0),
+        node_lost_after: parsed(
+            "MOONSHOT_NODE_LOST_AFTER",
+            env("MOONSHOT_NODE_LOST_AFTER").or(raw.node_lost_after),
+            NODE_LOST_AFTER,
+            &format!("a duration, such as `{NODE_LOST_AFTER}`"),
+        )?,
         hosts: match env("MOONSHOT_HOSTS") {
             Some(text) => text
                 .split(',')
@@ -155,6 +370,7 @@ pub(crate) fn load(
                 .collect(),
             None => raw.hosts.unwrap_or_default(),
         },
+        kubernetes,
         clock_offset_ms: number("MOONSHOT_CLOCK_OFFSET_MS")?
             .or(raw.clock_offset_ms)
             .unwrap_or(0),
@@ -163,6 +379,13 @@ pub(crate) fn load(
         return Err(format!(
             "MOONSHOT_NODES is {}; choose 1 to 64",
             settings.nodes
+        ));
+    }
+    // Shorter than an engine's own pauses would give up nodes that are well.
+    if settings.node_lost_after < NODE_LOST_AFTER_MIN {
+        return Err(format!(
+            "MOONSHOT_NODE_LOST_AFTER is {}; it must be at least {NODE_LOST_AFTER_MIN}",
+            settings.node_lost_after
         ));
     }
     for (name, address) in [
@@ -178,9 +401,40 @@ pub(crate) fn load(
     Ok(settings)
 }
 
+/// Content that nobody needs stays this long where the settings do not say: a server that was away for an hour
+/// still finds what ended meanwhile.
+const CONTENT_GRACE: Span = Span::from_secs(6 * 3_600);
+
+/// Output stays a month, and no more of it than a usual disk has room for.
+const LOG_RETENTION: Span = Span::from_secs(720 * 3_600);
+const LOG_STORAGE: Bytes = Bytes(50 << 30);
+
+fn parsed<T: std::str::FromStr>(
+    name: &str,
+    written: Option<String>,
+    default: T,
+    expected: &str,
+) -> Result<T, String> {
+    let Some(text) = written else {
+        return Ok(default);
+    };
+    text.parse()
+        .map_err(|_| format!("{name} is `{text}`; write {expected}"))
+}
+
 /// From the real environment; the file is named by `MOONSHOT_CONFIG_FILE`.
 pub(crate) fn from_environment() -> Result<Settings, String> {
-    let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    from_flags(&[])
+}
+
+/// The same, where flags say what stands for some variables.
+pub(crate) fn from_flags(flags: &[(&str, Option<String>)]) -> Result<Settings, String> {
+    let env = |name: &str| {
+        let flag = flags.iter().find(|(flag, _)| *flag == name);
+        let said = flag.and_then(|(_, value)| value.clone());
+        said.or_else(|| std::env::var(name).ok())
+            .filter(|value| !value.is_empty())
+    };
     let file = env("MOONSHOT_CONFIG_FILE").map(PathBuf::from);
     load(file.as_deref(), env)
 }
@@ -229,7 +483,9 @@ mod tests {
             ("MOONSHOT_NODES", "0"),
             ("MOONSHOT_NODES", "x"),
             ("MOONSHOT_LISTEN", "here"),
+            ("MOONSHOT_CONTENT_GRACE", "soon"),
             ("MOONSHOT_LISTEN", "0.0.0.0:7070"),
+            ("MOONSHOT_ENGINE", "swarm"),
         ] {
             let error = load_with(&[(name, value)], None).unwrap_err();
             assert!(error.contains(name), "{error}");

@@ -1,8 +1,9 @@
 //! `moonshot up`: starts the platform in the background and says where to look.
 
+use super::down;
 use super::files::{self, wait_until};
 use super::quickstart;
-use super::server::{start_role, token_file};
+use super::server::{start_role, token_file, wait_for_signal};
 use super::settings::Settings;
 use crate::context;
 use crate::out::say;
@@ -10,17 +11,19 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// The first start makes a database and looks at the machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether the server still runs.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// How to start.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
     /// Run the example in this directory afterwards.
     pub(crate) quickstart: Option<PathBuf>,
-    /// Stay until the server ends.
-    pub(crate) foreground: bool,
 }
 
 /// Starts what does not run yet, and waits until it answers.
@@ -65,28 +68,108 @@ pub(crate) fn run(settings: &Settings, options: &Options) -> Result<(), String> 
     if let Some(example) = &options.quickstart {
         quickstart::run(example, settings).map_err(|error| error.to_string())?;
     }
-    let token = token_file(data);
     say!("");
-    if crate::console::FILES.is_some() {
-        say!(
-            "Console:  http://{}/  (log in with the token in {})",
-            settings.listen,
-            token.display()
-        );
-    } else {
-        say!("Console:  not built in (it needs Node 20.19 or newer at build time)");
-    }
-    say!("Look:     moonshot status, moonshot get jobs, moonshot logs job/flights");
-    say!("Stop:     moonshot down");
-    say!("Server log: {}", log.display());
-    if options.foreground {
-        say!(
-            "In the foreground: Ctrl-C stops the server; what runs goes on until `moonshot down`."
-        );
-        let ended = || files::holder(data, "server").is_none();
-        while !wait_until(Duration::from_secs(3600), ended) {}
+    for line in farewell(settings, options.quickstart.is_some()) {
+        say!("{line}");
     }
     Ok(())
+}
+
+/// Stays while the server runs. A signal stops server and gateway; programs go on.
+pub(crate) async fn foreground(settings: &Settings) -> Result<(), String> {
+    let data = &settings.data_dir;
+    say!(
+        "\nIn the foreground: Ctrl-C stops the server and the gateway; programs go on until `moonshot down`."
+    );
+    let stop = CancellationToken::new();
+    let signal = wait_for_signal(stop.clone());
+    let ended = async {
+        while files::holder(data, "server").is_some() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        () = signal => down::run(settings, true),
+        () = ended => Err(format!(
+            "the server has ended; {} may say why",
+            data.join("run/server.log").display()
+        )),
+    }
+}
+
+/// Where to look, what to try, how to stop.
+fn farewell(settings: &Settings, with_quickstart: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut add = |title: &str, text: String| lines.push(format!("{title:<9} {text}"));
+    if crate::console::FILES.is_some() {
+        add(
+            "Console:",
+            format!(
+                "http://{}/ (`moonshot token show` prints the token it asks for)",
+                settings.listen
+            ),
+        );
+    } else {
+        add(
+            "Console:",
+            "not built in (it needs Node 20.19 or newer at build time)".to_owned(),
+        );
+    }
+    let look = "moonshot status, moonshot get jobs";
+    if with_quickstart {
+        add("Look:", format!("{look}, moonshot logs job/flights"));
+        add("Predict:", quickstart::predict_command());
+    } else {
+        add("Look:", look.to_owned());
+    }
+    add("Stop:", "moonshot down".to_owned());
+    add(
+        "Log:",
+        settings
+            .data_dir
+            .join("run/server.log")
+            .display()
+            .to_string(),
+    );
+    if let Some(dir) = dir_outside_path() {
+        add(
+            "Path:",
+            format!(
+                "export PATH={}:$PATH (the shell does not find moonshot yet)",
+                dir.display()
+            ),
+        );
+    }
+    for warning in weaker(settings) {
+        add("Weaker:", warning);
+    }
+    lines
+}
+
+/// The directory of this program, where the shell does not find it by its name.
+fn dir_outside_path() -> Option<PathBuf> {
+    let dir = std::env::current_exe().ok()?.parent()?.to_owned();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_found = std::env::split_paths(&path).any(|each| each.join("moonshot").is_file());
+    (!is_found).then_some(dir)
+}
+
+/// What the server says is weaker on this machine than it should be.
+fn weaker(settings: &Settings) -> Vec<String> {
+    let this = std::env::current_exe().unwrap_or_else(|_| "moonshot".into());
+    let status = quickstart::command(&this, settings)
+        .args(["status", "-o", "json"])
+        .output();
+    let words = |output: std::process::Output| {
+        let overview: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        let words = overview["warnings"].as_array()?.iter();
+        Some(
+            words
+                .filter_map(|word| word.as_str().map(str::to_owned))
+                .collect(),
+        )
+    };
+    status.ok().and_then(words).unwrap_or_default()
 }
 
 /// Writes the context `local`, and makes it the current one where none is.

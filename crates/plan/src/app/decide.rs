@@ -165,7 +165,11 @@ impl Draft<'_> {
     }
 
     fn draining(&mut self, seat: &Seat<'_>, standing: &Standing, since: Time, kept: bool) {
-        let reason = if self.input.deleting || kept {
+        let reason = if self.input.deleting {
+            StopReason::Cancelled
+        } else if seat.leaves {
+            StopReason::Drained
+        } else if kept {
             StopReason::Cancelled
         } else {
             StopReason::Replaced

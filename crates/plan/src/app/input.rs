@@ -3,7 +3,7 @@
 use crate::slot::{Placement, Sight};
 use base::{Attempt, Index, Span, Time, Uid};
 use engine::{ReplicaKey, Template};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// All that is known of one App.
 #[derive(Clone, Debug)]
@@ -37,6 +37,9 @@ pub struct AppInput {
     pub paused: bool,
     /// Whether it shall go away.
     pub deleting: bool,
+    /// Replicas that must leave their node (drained, or a device of theirs is sick). They are replaced as a
+    /// rollout replaces: elsewhere first, within surge and unavailable.
+    pub leaving: BTreeSet<ReplicaKey>,
     /// What is known of its replicas, also of earlier attempts.
     pub replicas_seen: BTreeMap<ReplicaKey, Sight>,
 }

@@ -4,6 +4,9 @@
 //! Two bounds hold at any time: never more than wanted + surge seats that are not draining, and no
 //! ready seat is taken while that would leave fewer than wanted − unavailable ready. Seats that are not
 //! ready go first, so a Revision that never becomes ready costs the others at most `max_unavailable`.
+//!
+//! A seat that must leave its node counts as one of an older Revision does: another is added for it, and it
+//! goes when it can be spared. One that is not ready can always be spared.
 
 use super::input::{AppInput, RevisionInput};
 use super::view::{Seat, Seats, count};
@@ -42,7 +45,9 @@ pub(super) fn to_add(
         let Some(revision) = input.revisions.get(number) else {
             continue;
         };
-        let missing = wanted.saturating_sub(seats.n_active(*number)).min(room);
+        let missing = wanted
+            .saturating_sub(count(seats.staying(*number)))
+            .min(room);
         room -= missing;
         new.extend(free_seats(*number, revision).take(missing as usize));
     }
@@ -97,16 +102,22 @@ pub(super) fn to_remove<'s, 'a>(
     let starting: u32 = wanted
         .iter()
         .map(|(revision, wanted)| {
-            let there = seats.n_active(*revision).min(*wanted);
-            there.saturating_sub(seats.n_ready(*revision))
+            let there = count(seats.staying(*revision)).min(*wanted);
+            let ready = seats.staying(*revision).filter(|seat| seat.is_ready());
+            there.saturating_sub(count(ready))
         })
         .sum();
     let mut budget = total.saturating_sub(ready_min).saturating_sub(starting);
     let mut ready_budget = seats.n_ready_all().saturating_sub(ready_min);
     let mut removed = Vec::new();
     for seat in excess(seats, wanted) {
+        if seat.leaves && !seat.is_ready() {
+            budget = budget.saturating_sub(1);
+            removed.push(seat);
+            continue;
+        }
         if budget == 0 {
-            break;
+            continue;
         }
         if seat.is_ready() {
             if ready_budget == 0 {
@@ -120,8 +131,8 @@ pub(super) fn to_remove<'s, 'a>(
     removed
 }
 
-/// Seats above what their Revision shall have: first those that hold nothing, then those that are not
-/// ready, then the highest index.
+/// Seats above what their Revision shall have, and those that must leave: first those that hold nothing, then
+/// those that are not ready, then the highest index.
 fn excess<'s, 'a>(seats: &'s Seats<'a>, wanted: &BTreeMap<u32, u32>) -> Vec<&'s Seat<'a>> {
     let mut order: Vec<&Seat<'a>> = seats.active().collect();
     order.sort_by_key(|seat| {
@@ -133,10 +144,13 @@ fn excess<'s, 'a>(seats: &'s Seats<'a>, wanted: &BTreeMap<u32, u32>) -> Vec<&'s 
         )
     });
     let mut left: BTreeMap<u32, u32> = BTreeMap::new();
-    for seat in &order {
+    for seat in order.iter().filter(|seat| !seat.leaves) {
         *left.entry(seat.revision).or_default() += 1;
     }
     order.retain(|seat| {
+        if seat.leaves {
+            return true;
+        }
         let keep = wanted.get(&seat.revision).copied().unwrap_or(0);
         let left = left.entry(seat.revision).or_default();
         let is_excess = *left > keep;

@@ -144,22 +144,32 @@ fn place<'c>(counts: &'c mut RevisionCounts, seat: &Seat<'_>) -> &'c mut u32 {
     }
 }
 
-/// How a replica of the Revision last failed.
+/// How a replica of the Revision last failed, or what one that runs says for not being ready.
 pub(super) fn last_failure(seats: &Seats<'_>, revision: u32) -> Option<String> {
-    let failures = seats
-        .seats
-        .iter()
-        .filter(|seat| seat.revision == revision && !seat.is_ready())
-        .filter_map(|seat| {
-            let restarted = seat.seen.and_then(|seen| seen.last_failure.as_ref());
-            let ended = seat
-                .placed
-                .as_ref()
-                .and_then(|(_, standing)| standing.end())
-                .filter(|end| end.stopped.is_none());
-            let end = ended.cloned().or_else(|| restarted.map(slot_end))?;
-            Some((end.at, seat, end))
-        });
+    let missing = || {
+        let of_revision = seats.seats.iter().filter(|seat| seat.revision == revision);
+        of_revision.filter(|seat| !seat.is_ready())
+    };
+    let unready = missing().find_map(|seat| {
+        let said = seat.seen.and_then(|seen| seen.unready.as_ref())?;
+        Some(format!(
+            "{}/{} is not ready: {said}",
+            seat.key.group, seat.index
+        ))
+    });
+    if unready.is_some() {
+        return unready;
+    }
+    let failures = missing().filter_map(|seat| {
+        let restarted = seat.seen.and_then(|seen| seen.last_failure.as_ref());
+        let ended = seat
+            .placed
+            .as_ref()
+            .and_then(|(_, standing)| standing.end())
+            .filter(|end| end.stopped.is_none());
+        let end = ended.cloned().or_else(|| restarted.map(slot_end))?;
+        Some((end.at, seat, end))
+    });
     let (_, seat, end) = failures.max_by_key(|(at, _, _)| *at)?;
     let name = format!("{}/{}", seat.key.group, seat.index);
     Some(describe(&name, &end))

@@ -16,6 +16,8 @@ pub(super) struct Seat<'a> {
     pub(super) seen: Option<&'a Seen>,
     /// Its placement, if its task was admitted.
     pub(super) placed: Option<(&'a Placement, Standing)>,
+    /// It must leave its node.
+    pub(super) leaves: bool,
 }
 
 /// All seats of an App, by Revision and index.
@@ -45,6 +47,7 @@ impl<'a> Seats<'a> {
                     Some(Sight::Seen(seen)) => Some(seen),
                     Some(Sight::Gone | Sight::Fenced) | None => None,
                 };
+                let leaves = placed.is_some() && input.leaving.contains(&key);
                 seats.push(Seat {
                     revision: *number,
                     index: *index,
@@ -52,6 +55,7 @@ impl<'a> Seats<'a> {
                     key,
                     seen,
                     placed,
+                    leaves,
                 });
             }
         }
@@ -65,6 +69,12 @@ impl<'a> Seats<'a> {
 
     pub(super) fn n_active(&self, revision: u32) -> u32 {
         count(self.active().filter(|seat| seat.revision == revision))
+    }
+
+    /// Seats of a Revision that count and stay where they are.
+    pub(super) fn staying(&self, revision: u32) -> impl Iterator<Item = &Seat<'a>> {
+        self.active()
+            .filter(move |seat| seat.revision == revision && !seat.leaves)
     }
 
     pub(super) fn n_ready(&self, revision: u32) -> u32 {

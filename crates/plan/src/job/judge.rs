@@ -5,9 +5,9 @@ use super::input::{
 };
 use super::view::{Holder, Member, Units};
 use crate::reason::{Reason, ReasonCode};
-use crate::slot::SlotEnd;
+use crate::slot::{SlotEnd, decisive};
 use base::{Span, Time};
-use engine::{Cause, StopReason};
+use engine::StopReason;
 
 /// What is wanted of the Job as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -264,47 +264,22 @@ fn too_few_left(input: &JobInput, holders: &[Holder<'_, '_>]) -> bool {
         })
 }
 
-/// What broke the attempt. A loss by the platform comes first, since the others often fail for it; then
-/// the earliest end that nobody asked for; then the first request to stop, or `otherwise`.
+/// What broke the attempt: the decisive end, else the first request to stop, or `otherwise`.
 pub(super) fn blame(members: &[&Member<'_>], otherwise: StopReason) -> Blame {
-    let ends = || {
-        members
-            .iter()
-            .filter_map(|member| Some((*member, member.end()?)))
-            .filter(|(_, end)| !end.succeeded())
-    };
-    let lost = |end: &SlotEnd| {
-        matches!(
-            end.cause,
-            Cause::NodeLost | Cause::ShimLost | Cause::PortTaken
-        )
-    };
-    let earliest = |found: Option<(&Member<'_>, &SlotEnd)>| {
-        found.map(|(member, end)| Blame::End {
+    let ends = members
+        .iter()
+        .filter_map(|member| Some((*member, member.end()?)));
+    if let Some((member, end)) = decisive(ends, |(_, end)| *end) {
+        return Blame::End {
             member: format!("{}/{}", member.state.group, member.state.index),
             end: end.clone(),
-        })
-    };
-    let by_loss = earliest(
-        ends()
-            .filter(|(_, end)| lost(end))
-            .min_by_key(|(_, end)| end.at),
-    );
-    let by_itself = || {
-        earliest(
-            ends()
-                .filter(|(_, end)| end.stopped.is_none())
-                .min_by_key(|(_, end)| end.at),
-        )
-    };
-    let by_request = || {
-        let mut asked = members
-            .iter()
-            .filter_map(|member| member.standing.releasing());
-        let first = asked.clone().find(|reason| *reason != StopReason::GangDone);
-        Blame::Stop(first.or(asked.next()).unwrap_or(otherwise))
-    };
-    by_loss.or_else(by_itself).unwrap_or_else(by_request)
+        };
+    }
+    let mut asked = members
+        .iter()
+        .filter_map(|member| member.standing.releasing());
+    let first = asked.clone().find(|reason| *reason != StopReason::GangDone);
+    Blame::Stop(first.or(asked.next()).unwrap_or(otherwise))
 }
 
 /// The earlier of two times, if there are any.

@@ -48,5 +48,5 @@ pub use input::{
 pub use output::{
     FAILURES_SHOWN_MAX, JobAction, JobPlan, JobStatusPlan, Then, UnitCounts, UnitFailure,
 };
-pub use retry::{BACKOFF_BASE, BACKOFF_CAP, FAULTS_MAX, STEADY_RUN};
-pub(crate) use retry::{backoff, describe};
+pub(crate) use retry::backoff;
+pub use retry::{BACKOFF_BASE, BACKOFF_CAP, FAULTS_MAX, STEADY_RUN, describe};

@@ -53,18 +53,13 @@ pub(super) fn judge(
 ) -> Verdict {
     match blame {
         Blame::Stop(reason) => asked(tally, *reason, ran, now),
-        Blame::End { member, end } => match end.cause {
-            Cause::Failed | Cause::OutOfMemory | Cause::StartFailed | Cause::Unhealthy => {
-                failure(retry, tally, spent, member, end, now)
-            }
-            Cause::PortTaken => fault(retry, true, tally, member, end, ran, now),
-            // `Succeeded` is never to blame; it is listed for the compiler.
-            Cause::NodeLost
-            | Cause::ShimLost
-            | Cause::Evicted
-            | Cause::Stopped
-            | Cause::Succeeded => fault(retry, retry.node_lost, tally, member, end, ran, now),
-        },
+        Blame::End { member, end } if end.is_own_failure() => {
+            failure(retry, tally, spent, member, end, now)
+        }
+        Blame::End { member, end } => {
+            let retried = end.cause == Cause::PortTaken || retry.node_lost;
+            fault(retry, retried, tally, member, end, ran, now)
+        }
     }
 }
 
@@ -199,7 +194,7 @@ pub(crate) fn backoff(backoff: Backoff, n: u32) -> Span {
 }
 
 /// `worker/1 exited with code 3: …`.
-pub(crate) fn describe(member: &str, end: &SlotEnd) -> String {
+pub fn describe(member: &str, end: &SlotEnd) -> String {
     let what = match (end.cause, end.exit_code, end.signal) {
         (Cause::Succeeded, _, _) => "succeeded".to_owned(),
         (Cause::Failed, Some(code), _) => format!("exited with code {code}"),

@@ -143,7 +143,7 @@ fn tensorflow() {
 }
 
 #[test]
-fn ps_lite_with_a_scheduler_of_its_own() {
+fn ps_lite_has_the_variables_that_dmlc_cores_launcher_sets_with_a_scheduler_of_its_own() {
     let groups = [("scheduler", 1), ("server", 2), ("worker", 2)];
     check(
         Framework::Mxnet,
@@ -163,7 +163,7 @@ fn ps_lite_with_a_scheduler_of_its_own() {
 }
 
 #[test]
-fn ps_lite_whose_first_member_schedules_too() {
+fn ps_lite_has_the_variables_that_dmlc_cores_launcher_sets_where_the_first_member_schedules_too() {
     check(
         Framework::PsLite,
         &[("worker", 1), ("ps", 1)],

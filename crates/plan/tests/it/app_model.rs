@@ -30,6 +30,8 @@ pub(crate) struct World {
     pub(crate) engine: BTreeMap<ReplicaKey, Program>,
     pub(crate) gone: BTreeSet<ReplicaKey>,
     pub(crate) fenced: BTreeSet<String>,
+    /// Nodes that replicas must leave.
+    pub(crate) drained: BTreeSet<String>,
     /// Revisions whose programs fail as soon as they start.
     pub(crate) broken: BTreeSet<u32>,
     pub(crate) now: Time,
@@ -65,11 +67,13 @@ impl World {
                 },
                 paused: false,
                 deleting: false,
+                leaving: BTreeSet::new(),
                 replicas_seen: BTreeMap::new(),
             },
             engine: BTreeMap::new(),
             gone: BTreeSet::new(),
             fenced: BTreeSet::new(),
+            drained: BTreeSet::new(),
             broken: BTreeSet::new(),
             now: at(0),
             deleted: false,
@@ -393,19 +397,25 @@ impl World {
                 ready_since: program.ready_since,
                 restarts: program.restarts,
                 last_failure: program.last_failure.clone(),
+                unready: None,
             };
             sights.insert(key.clone(), Sight::Seen(seen));
         }
+        self.input.leaving.clear();
         for (revision, index, seat) in self.seats() {
-            if let SeatStage::Placed { placement, .. } = &seat.stage
-                && self.fenced.contains(&placement.node)
-            {
-                let key = ReplicaKey {
-                    owner: UID,
-                    group: group_name(revision),
-                    index,
-                    attempt: seat.attempt,
-                };
+            let SeatStage::Placed { placement, .. } = &seat.stage else {
+                continue;
+            };
+            let key = ReplicaKey {
+                owner: UID,
+                group: group_name(revision),
+                index,
+                attempt: seat.attempt,
+            };
+            if self.drained.contains(&placement.node) {
+                self.input.leaving.insert(key.clone());
+            }
+            if self.fenced.contains(&placement.node) {
                 sights.insert(key, Sight::Fenced);
             }
         }
@@ -424,7 +434,7 @@ impl World {
         let now = self.now;
         let node = (0..NODES.len())
             .map(|k| NODES[(index.0 as usize + k) % NODES.len()])
-            .find(|node| !self.fenced.contains(*node))
+            .find(|node| !self.fenced.contains(*node) && !self.drained.contains(*node))
             .unwrap_or("spare");
         let seat = self
             .revision(revision)

@@ -19,6 +19,8 @@ enum Op {
     Evict(usize),
     Fence(usize),
     Unfence,
+    Drain(usize),
+    Undrain,
     Lose(usize),
     Advance(u64),
     Scale(u32),
@@ -45,6 +47,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (0usize..8).prop_map(Op::Evict),
         1 => (0usize..3).prop_map(Op::Fence),
         1 => Just(Op::Unfence),
+        1 => (0usize..3).prop_map(Op::Drain),
+        1 => Just(Op::Undrain),
         1 => (0usize..8).prop_map(Op::Lose),
         3 => (0u64..200_000).prop_map(Op::Advance),
         1 => (0u32..5).prop_map(Op::Scale),
@@ -92,6 +96,14 @@ fn happen(world: &mut World, op: &Op) {
         }
         Op::Unfence => {
             world.fenced.clear();
+            world.observe();
+        }
+        Op::Drain(node) => {
+            world.drained.insert(NODES[*node].to_owned());
+            world.observe();
+        }
+        Op::Undrain => {
+            world.drained.clear();
             world.observe();
         }
         Op::Lose(replica) => {
@@ -222,5 +234,40 @@ proptest! {
         let plan = world.run_to_rest();
         prop_assert_eq!(plan.status.phase, AppPhase::Ready, "{}", plan);
         prop_assert_eq!(world.input.target, if broken { 1 } else { 2 });
+    }
+
+    /// While nodes are drained the ready replicas never fall below the wanted count less `max_unavailable`,
+    /// never more seats than the surge allows are there, and in the end nothing is left on those nodes.
+    #[test]
+    fn a_drain_keeps_enough_ready_and_ends(
+        replicas in 1u32..6, surge in 0u32..3, unavailable in 0u32..3,
+        drained in prop::collection::btree_set(0usize..3, 1..3),
+        order in prop::collection::vec(0u8..4, 0..80),
+    ) {
+        let mut world = World::new(replicas, surge, unavailable);
+        world.run_to_rest();
+        prop_assert_eq!(world.ready(), replicas);
+        world.drained = drained.into_iter().map(|node| NODES[node].to_owned()).collect();
+        world.observe();
+        let ready_min = replicas.saturating_sub(unavailable);
+        let seats_max = replicas + if (surge, unavailable) == (0, 0) { 1 } else { surge };
+        for what in order {
+            match what {
+                0 => { world.step(usize::MAX); }
+                1 => world.admit_all(),
+                2 => world.live(),
+                _ => world.now = world.now + Span::from_secs(1),
+            }
+            world.observe();
+            prop_assert!(world.ready() >= ready_min, "{}", world.plan());
+            let active = world.seats().iter().filter(|(_, _, seat)| seat.draining.is_none()).count();
+            prop_assert!(active <= seats_max as usize);
+        }
+        let plan = world.run_to_rest();
+        prop_assert_eq!(plan.status.phase, AppPhase::Ready, "{}", plan);
+        prop_assert_eq!(world.ready(), replicas);
+        for key in world.alive() {
+            prop_assert!(!world.drained.contains(&world.engine[&key].node), "{} stays", key);
+        }
     }
 }

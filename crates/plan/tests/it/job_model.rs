@@ -347,6 +347,7 @@ impl World {
                 ready_since: None,
                 restarts: 0,
                 last_failure: None,
+                unready: None,
             };
             sights.insert(key.clone(), Sight::Seen(seen));
         }

@@ -1,11 +1,12 @@
 //! A small language for tables: one fact or question a line, and what came out as text.
 //!
 //! ```text
-//! pool gpu named                     | pool NAME [named|counted] [spread] [levels=rack,host]
+//! pool gpu named                     | pool NAME [named|counted] [spread] [levels=rack,host] [halflife=1h]
 //! node 1 gpu cpu=8 gpus=4 rack=r1    | node ID POOL, then resources, `cordoned`, `taint=K`, labels
 //! queue team limit.gpu=4             | queue NAME [parent=Q] [limit.R=N] [guaranteed.R=N] [weight=N]
 //! job a team gpu=2 x3                | job NAME QUEUE, then resources, xN, min=N, prio=N, …
 //! + ps cpu=1 x2                      | one more group of the job before
+//! promise apps gpu team until=3h 1h:gpu=4 | calendar: NAME POOL QUEUE, from when (from the start) how much
 //! decide / decide 5                  | proposals, committed at once (`propose` leaves them open)
 //! end a / end a 0.1                  | all seats of a job, or one
 //! why a                              | the explanation
@@ -18,6 +19,7 @@ use std::fmt::Write;
 
 pub(crate) struct Script {
     pub(crate) sched: Sched,
+    config: Config,
     pub(crate) now: Time,
     names: BTreeMap<String, TaskSpec>,
     nodes: BTreeMap<u32, NodeSpec>,
@@ -31,7 +33,13 @@ pub(crate) struct Script {
 /// Runs a script and compares what it said.
 #[track_caller]
 pub(crate) fn check(script: &str, expect: &str) {
-    let mut run = Script::new(Config::standard());
+    check_with(Config::standard(), script, expect);
+}
+
+/// The same with other settings.
+#[track_caller]
+pub(crate) fn check_with(config: Config, script: &str, expect: &str) {
+    let mut run = Script::new(config);
     run.run(script);
     let got: Vec<&str> = run.out.lines().map(str::trim).collect();
     let want: Vec<&str> = expect
@@ -49,7 +57,8 @@ pub(crate) fn task_id(n: u128) -> TaskId {
 impl Script {
     pub(crate) fn new(config: Config) -> Self {
         Self {
-            sched: Sched::new(config),
+            sched: Sched::new(config.clone()),
+            config,
             now: Time::from_ms(1_000_000),
             names: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -90,6 +99,8 @@ impl Script {
                 .sched
                 .apply(Event::NodeGone(NodeId(words[1].parse().unwrap()))),
             "queue" => self.queue(&words[1..]),
+            "promise" => self.promise(&words[1..]),
+            "nopromise" => self.sched.apply(Event::CalendarGone(words[1].to_owned())),
             "noqueue" => self.sched.apply(Event::QueueGone(words[1].to_owned())),
             "job" => self.job(&words[1..], groups),
             "wait" => {
@@ -126,12 +137,16 @@ impl Script {
             packing: Packing::BinPack,
             devices: DeviceMode::Named,
             levels: Vec::new(),
+            half_life: None,
         };
         for word in &words[1..] {
             match *word {
                 "named" => spec.devices = DeviceMode::Named,
                 "counted" => spec.devices = DeviceMode::Counted,
                 "spread" => spec.packing = Packing::Spread,
+                other if other.starts_with("halflife=") => {
+                    spec.half_life = Some(other["halflife=".len()..].parse().unwrap());
+                }
                 other => {
                     let levels = other.strip_prefix("levels=").unwrap();
                     spec.levels = levels.split(',').map(str::to_owned).collect();
@@ -168,6 +183,34 @@ impl Script {
                         _ => TaintEffect::PreferNoSchedule,
                     },
                 }),
+                "nics" => {
+                    for number in 0..value.parse::<u16>().unwrap() {
+                        spec.devices.push(DeviceSpec {
+                            lanes: BTreeMap::from([
+                                ("rdma_vf".to_owned(), 4),
+                                ("rdma_gbps".to_owned(), 100),
+                            ]),
+                            ..device(format!("nic-{id}-{number}"), "rdma", "CX7", number)
+                        });
+                    }
+                }
+                "mig" => {
+                    for number in 0..value.parse::<u16>().unwrap() {
+                        spec.devices.push(DeviceSpec {
+                            partitions: a100_partitions(),
+                            ..device(format!("gpu-{id}-{number}"), "gpu", "A100", number)
+                        });
+                    }
+                }
+                "devicetaint" => {
+                    let device = spec.devices.last_mut().unwrap();
+                    let (key, detail) = value.split_once(':').unwrap_or((value, ""));
+                    device.taints.push(Taint {
+                        key: key.to_owned(),
+                        value: detail.to_owned(),
+                        effect: TaintEffect::NoExecute,
+                    });
+                }
                 "gpus" | "sick" => {
                     let (count, model) = value.split_once(':').unwrap_or((value, "H200"));
                     for _ in 0..count.parse::<u16>().unwrap() {
@@ -180,10 +223,13 @@ impl Script {
                             healthy: key == "gpus",
                             link_group: number / 4,
                             numa: number / 4,
+                            taints: Vec::new(),
+                            lanes: BTreeMap::new(),
+                            partitions: Vec::new(),
                         });
                     }
                 }
-                "rack" | "zone" | "disk" => {
+                "block" | "rack" | "zone" | "disk" => {
                     spec.labels.insert(key.to_owned(), value.to_owned());
                 }
                 _ => resource(&mut spec.allocatable, key, value),
@@ -198,6 +244,7 @@ impl Script {
             name: words[0].to_owned(),
             parent: None,
             priority: 0,
+            order: QueueOrder::Priority,
             quotas: BTreeMap::new(),
         };
         let mut quota = Quota {
@@ -207,11 +254,23 @@ impl Script {
         let mut any = false;
         for word in &words[1..] {
             let (key, value) = word.split_once('=').unwrap();
+            if key == "order" {
+                spec.order = match value {
+                    "fifo" => QueueOrder::Fifo,
+                    "shortest" => QueueOrder::ShortestExpected,
+                    other => panic!("unknown order `{other}`"),
+                };
+                continue;
+            }
             if key == "parent" {
                 spec.parent = Some(value.to_owned());
                 continue;
             }
             any = true;
+            if key == "shape" {
+                quota.shapes.push(shape(value));
+                continue;
+            }
             if key == "weight" {
                 quota.weight = value.parse().unwrap();
             } else if let Some(name) = key.strip_prefix("limit.") {
@@ -233,6 +292,34 @@ impl Script {
             spec.quotas.insert("*".to_owned(), quota);
         }
         self.sched.apply(Event::Queue(spec));
+    }
+
+    fn promise(&mut self, words: &[&str]) {
+        let from_start = |text: &str| Time::from_ms(1_000_000) + text.parse::<Span>().unwrap();
+        let mut entry = CalendarEntry {
+            name: words[0].to_owned(),
+            pool: words[1].to_owned(),
+            queue: words[2].to_owned(),
+            steps: Vec::new(),
+            until: Time::from_ms(0),
+        };
+        for word in &words[3..] {
+            if let Some(until) = word.strip_prefix("until=") {
+                entry.until = from_start(until);
+                continue;
+            }
+            let (from, amounts) = word.split_once(':').unwrap();
+            let mut amount = Resources::default();
+            for pair in amounts.split(',') {
+                let (key, value) = pair.split_once('=').unwrap();
+                resource(&mut amount, key, value);
+            }
+            entry.steps.push(CalendarStep {
+                from: from_start(from),
+                amount,
+            });
+        }
+        self.sched.apply(Event::Calendar(entry));
     }
 
     fn job(&mut self, words: &[&str], groups: &[&str]) {
@@ -263,6 +350,10 @@ impl Script {
                 "preemptible" => spec.preemptible = true,
                 "service" => spec.kind = TaskKind::Service,
                 "readmit" => spec.readmit = true,
+                "checkpoints" => spec.checkpoints = true,
+                "expected" => spec.expected = Some(value.parse().unwrap()),
+                "now" => spec.submitted = self.now,
+                "grace" => spec.grace = value.parse().unwrap(),
                 "limit" => spec.time_limit = Some(value.parse().unwrap()),
                 "runs" => spec.min_runtime = value.parse().unwrap(),
                 "app" => spec.disruption = Some((Uid(value.parse().unwrap()), 1)),
@@ -387,7 +478,7 @@ impl Script {
 
     /// A new scheduler from what is known to be durable.
     fn restart(&mut self) {
-        let config = Config::standard();
+        let config = self.config.clone();
         let old = std::mem::replace(&mut self.sched, Sched::new(config));
         for (id, (spec, started)) in &self.started {
             let placements = old.placements(*id);
@@ -399,6 +490,51 @@ impl Script {
                 }));
             }
         }
+    }
+}
+
+fn device(id: String, class: &str, model: &str, number: u16) -> DeviceSpec {
+    DeviceSpec {
+        id,
+        class: class.to_owned(),
+        model: model.to_owned(),
+        memory: Bytes(80_000),
+        healthy: true,
+        link_group: number / 4,
+        numa: number / 4,
+        taints: Vec::new(),
+        lanes: BTreeMap::new(),
+        partitions: Vec::new(),
+    }
+}
+
+/// The placements of an A100 in memory slices (NVIDIA MIG User Guide, "Supported MIG Profiles").
+fn a100_partitions() -> Vec<PartitionSpec> {
+    let part = |name: &str, slices: u8, starts: &[u8], milli: u16| PartitionSpec {
+        name: name.to_owned(),
+        slices,
+        starts: starts.to_vec(),
+        milli,
+    };
+    vec![
+        part("mig-1g.10gb", 1, &[0, 1, 2, 3, 4, 5, 6], 142),
+        part("mig-2g.20gb", 2, &[0, 2, 4], 285),
+        part("mig-3g.40gb", 4, &[0, 4], 428),
+        part("mig-7g.80gb", 8, &[0], 1_000),
+    ]
+}
+
+/// `2x8:A100`: two nodes of eight.
+fn shape(text: &str) -> ShapeQuota {
+    let (nodes, rest) = text.split_once('x').unwrap();
+    let (gpus, model) = rest.split_once(':').unwrap_or((rest, ""));
+    ShapeQuota {
+        nodes: nodes.parse().unwrap(),
+        each: Resources {
+            gpu_milli: base::quantity::parse_milli(gpus).unwrap(),
+            ..Resources::default()
+        },
+        gpu_model: model.to_owned(),
     }
 }
 
@@ -450,6 +586,26 @@ fn group_word(group: &mut GroupSpec, word: &str) {
         "key" => group.affinity.keys.push(value.to_owned()),
         "with" => group.affinity.with.push(pair()),
         "against" => group.affinity.against.push(pair()),
+        "prefer" => group.affinity.prefer_with.push(pair()),
+        "avoid" => group.affinity.prefer_against.push(pair()),
+        "atmost" => {
+            let (key, rest) = value.split_once('@').unwrap();
+            let (label, most) = rest.split_once(':').unwrap();
+            let most = most.parse().unwrap();
+            group
+                .affinity
+                .at_most
+                .push((key.to_owned(), label.to_owned(), most));
+        }
+        "spread" | "softspread" => {
+            let (key, label) = value.split_once('@').unwrap();
+            group.affinity.spread.push(Spread {
+                key: key.to_owned(),
+                label: label.to_owned(),
+                skew_max: 1,
+                required: word.starts_with("spread"),
+            });
+        }
         "in" | "near" => {
             group.topology = Some(TopologyRequest {
                 level: value.to_owned(),
@@ -484,9 +640,13 @@ fn seats(placements: &[Placement]) -> String {
             let devices: Vec<String> = placement
                 .devices
                 .iter()
-                .map(|share| match share.milli {
-                    1_000 => format!("g{}", share.device),
-                    milli => format!("g{}*{milli}", share.device),
+                .map(|share| match (share.partition, share.milli) {
+                    (Some(part), _) => {
+                        format!("g{}/{}+{}", share.device, part.first, part.slices)
+                    }
+                    (None, 0) => format!("g{}~", share.device),
+                    (None, 1_000) => format!("g{}", share.device),
+                    (None, milli) => format!("g{}*{milli}", share.device),
                 })
                 .collect();
             let devices = if devices.is_empty() {

@@ -48,7 +48,6 @@ fn nobody_is_stopped_who_does_not_consent_or_ran_too_short() {
          job urgent q cpu=1 prio=5
          decide
          wait 1h
-         node 1 p cpu=2
          decide",
         "start firm: 0.0@1
          start fresh: 0.0@1
@@ -227,7 +226,7 @@ fn small_jobs_do_not_starve_a_waiting_gang() {
          start s4: 0.0@2
          s3 waits at 1
          in `p`: the free capacity is reserved for `gang` until 1970-01-01T02:16:40.000Z
-         ",
+         would start: declare a time limit of at most 2h",
     );
 }
 

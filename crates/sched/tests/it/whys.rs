@@ -1,6 +1,7 @@
 //! What is said about a task.
 
-use crate::script::check;
+use crate::script::{Script, check};
+use sched::Config;
 
 #[test]
 fn the_life_of_a_task() {
@@ -101,4 +102,28 @@ fn known_ends_give_a_time() {
          in `p`: 0 of 1 members fit now; cpu is short (0 free)
          expected in 2h",
     );
+}
+
+#[test]
+fn the_budget_that_keeps_a_guarantee_waiting_is_named() {
+    // Both nodes are lent to replicas of one App, of which one may stop at a time.
+    let mut run = Script::new(Config::standard());
+    let out = run.run(
+        "pool p
+         node 1 p cpu=1
+         node 2 p cpu=1
+         queue apps
+         queue owner guaranteed.cpu=2
+         job a1 apps cpu=1 service app=7
+         job a2 apps cpu=1 service app=7
+         decide
+         job x owner cpu=1
+         decide
+         job y owner cpu=1
+         decide
+         why y",
+    );
+    assert_eq!(out.matches("\nevict").count(), 1, "{out}");
+    let sentence = "whose App lets 1 replicas stop at once";
+    assert!(out.contains(sentence), "{out}");
 }

@@ -1,6 +1,7 @@
 //! Who calls, and what they may do. Tokens are 256 random bits; only their SHA-256 is stored. The first
 //! token is made at the first start and written to a file that only its owner can read.
 
+pub mod attempt;
 pub mod keys;
 
 use crate::error::UseError;
@@ -83,18 +84,14 @@ pub struct TokenCache(Mutex<HashMap<String, (Time, Option<Token>)>>);
 
 /// SHA-256 in hexadecimal digits.
 pub fn hash(token: &str) -> String {
-    Sha256::digest(token.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    base::hex(Sha256::digest(token.as_bytes()))
 }
 
 /// A fresh token's text.
 pub fn fresh() -> String {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("moon_{digits}")
+    format!("moon_{}", base::hex(bytes))
 }
 
 /// The caller that a token stands for.
@@ -104,7 +101,8 @@ pub async fn authenticate(platform: &Platform, text: &str) -> Result<Actor, UseE
     let refuse = || {
         UseError::new(
             Code::Unauthenticated,
-            "the token is not known, or it has ended; `moonshot token create` makes one",
+            "the token is not known, or it has ended; on the server's machine `moonshot token show` prints a good one, and \
+             whoever administrates it makes others by `moonshot token create`",
         )
     };
     let cached = {

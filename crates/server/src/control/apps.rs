@@ -9,11 +9,13 @@ use super::placement_row::PlacementRow;
 use super::rows::{self, AppRows, RowOp};
 use super::scheduler::{TaskGroup, TaskOwner};
 use super::seat_row::{AppRow, SeatRow, SeatWord};
+use super::served;
 use super::sights::Sighting;
 use super::{Control, ControlError};
+use crate::auth;
 use crate::pinned::{Pinned, PinnedProgram, TEMPLATE};
 use crate::platform;
-use api::app::{AppSpec, AppTemplate, IntOrPercent};
+use api::app::{AppSpec, AppTemplate, IntOrPercent, Revised};
 use base::{Attempt, Index, Span, Time, Uid};
 use engine::ReplicaKey;
 use plan::app::group_name;
@@ -22,7 +24,7 @@ use plan::{
     SeatState, Stage, Traffic, plan_app,
 };
 use sched::{Event, SlotId, TaskId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -84,6 +86,7 @@ async fn look(control: Arc<Control>, dirty: Dirty, uid: Uid) {
 }
 
 async fn reconcile(control: &Control, uid: Uid) -> Result<Option<Time>, ControlError> {
+    let mut performed = Vec::new();
     for _ in 0..ROUNDS_MAX {
         let Some(rows) = rows::load_app(&control.db, uid).await? else {
             control.sights.forget(uid);
@@ -124,12 +127,19 @@ async fn reconcile(control: &Control, uid: Uid) -> Result<Option<Time>, ControlE
             app_status::write(control, &rows, &spec, &input, &plan, &sights).await?;
             return Ok(plan.wake);
         }
+        if plan.actions == performed {
+            // Asked for, and not yet seen to be so: what the engine reports wakes this App.
+            remember(control, &rows, &plan).await?;
+            app_status::write(control, &rows, &spec, &input, &plan, &sights).await?;
+            return Ok(Some(super::patiently(plan.wake, now)));
+        }
         tracing::debug!(app = %uid, %plan, "performing");
         perform(control, &rows, &context, &plan, &sights, now).await?;
         if plan.actions.contains(&AppAction::Delete) {
             control.sights.forget(uid);
             return Ok(None);
         }
+        performed = plan.actions;
     }
     Ok(Some(control.now()))
 }
@@ -180,7 +190,7 @@ async fn context(control: &Control, rows: &AppRows, spec: &AppSpec) -> Result<Re
             continue;
         }
         let uid = rows.owned.uid();
-        let template: AppTemplate = serde_json::from_value(revision.template.clone())
+        let revised: Revised = serde_json::from_value(revision.template.clone())
             .map_err(|source| ControlError::Spec { uid, source })?;
         let pinned: Pinned = serde_json::from_value(revision.pinned.clone()).unwrap_or_default();
         let bundles = match environments::bundles(&control.db, &pinned).await? {
@@ -205,8 +215,11 @@ async fn context(control: &Control, rows: &AppRows, spec: &AppSpec) -> Result<Re
             .as_ref()
             .and_then(|pin| bundles.get(&(pin.uid, pin.version)))
             .copied();
-        let engine = convert::app_template(&template, pins, bundle);
-        templates.insert(revision.number, (template, engine));
+        let mut engine = convert::app_template(&revised.template, pins, bundle);
+        if let Some(model) = &revised.model {
+            served::serve(&mut engine, &revised.template, model, &pins.model);
+        }
+        templates.insert(revision.number, (revised.template, engine));
     }
     let queue = control
         .queue_of(&rows.owned.object.project, spec.queue.as_deref())
@@ -292,11 +305,35 @@ fn input(
         rollout: rollout(spec, replicas),
         paused: false,
         deleting: object.deleted_at.is_some(),
+        leaving: leaving(control, rows, context),
         replicas_seen: sights
             .iter()
             .map(|(key, sighting)| (key.clone(), sighting.sight()))
             .collect(),
     }
+}
+
+/// Replicas that must leave their node.
+fn leaving(control: &Control, rows: &AppRows, context: &Context) -> BTreeSet<ReplicaKey> {
+    let held = rows
+        .placements
+        .iter()
+        .filter(|placement| !matches!(placement.stage, Stage::Released(_)));
+    let must = held.filter(|placement| {
+        let revision = context
+            .templates
+            .iter()
+            .find(|(number, _)| group_name(**number) == placement.key.group);
+        let wishes = revision.map(|(_, (template, _))| &template.program.placement);
+        let tolerations: Vec<sched::Toleration> = wishes
+            .map(|wishes| wishes.tolerations.iter().map(convert::toleration).collect())
+            .unwrap_or_default();
+        let devices = placement.devices.iter().map(|device| device.id.as_str());
+        control
+            .hearing
+            .must_leave(&placement.node, devices, &tolerations)
+    });
+    must.map(|placement| placement.key.clone()).collect()
 }
 
 fn seat_state(
@@ -321,7 +358,7 @@ fn seat_state(
                 host: control.engine.peer_host(&placement.key, &placement.node),
                 devices: placement.devices.clone(),
                 ports: placement.ports.clone(),
-                token: platform::attempt_token(&control.key, &placement.key),
+                token: auth::attempt::token(&control.key, &placement.key),
                 stage: placement.stage.clone(),
             },
         },
@@ -710,7 +747,7 @@ fn seat_task(
         groups: vec![convert::sched_group(
             &group,
             &template.program,
-            &engine.resources,
+            &convert::resources(&template.program.resources),
             1,
             1,
         )],
@@ -720,17 +757,19 @@ fn seat_task(
         checkpoints: false,
         time_limit: None,
         expected: None,
-        disruption: Some((object.uid, 1)),
+        // The scheduler stops none of them: what must leave a node is moved by the App's own rollout.
+        disruption: Some((object.uid, 0)),
         readmit,
     };
     let ports = engine.ports.iter().map(|port| port.name.clone()).collect();
     let owner = TaskOwner {
         owner: object.uid,
-        is_app: true,
+        kind: super::OwnerKind::App,
         tenant: object.tenant.clone(),
         project: object.project.clone(),
         unit: SeatRow::unit(revision, index),
         attempt,
+        name: object.name.clone(),
         groups: vec![TaskGroup {
             name: group,
             first: index,

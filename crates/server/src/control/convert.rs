@@ -7,7 +7,7 @@ use base::{Bytes, Digest, MilliCpu, Resources, Span};
 use engine::{EnvValue, EnvVar, Mount, MountSource, Runtime, Template};
 use std::collections::BTreeMap;
 
-/// What a program may use that does not say.
+/// What a program is counted with that does not say.
 const DEFAULT_CPU: MilliCpu = MilliCpu(100);
 /// See [`DEFAULT_CPU`].
 const DEFAULT_MEMORY: Bytes = Bytes(256 << 20);
@@ -26,6 +26,15 @@ pub fn resources(spec: &ResourceSpec) -> Resources {
             .filter(|(_, n)| **n != 0)
             .map(|(name, n)| (name.clone(), *n))
             .collect(),
+    }
+}
+
+/// What one replica is held to: what it asks for. Who did not say how much CPU gets his share of what is idle, for a program
+/// that starts on a tenth of a processor is no better off than one that waits.
+fn bounds(spec: &ResourceSpec) -> Resources {
+    Resources {
+        cpu: spec.cpu.unwrap_or_default(),
+        ..resources(spec)
     }
 }
 
@@ -78,7 +87,7 @@ pub fn template(program: &ProgramSpec, pinned: &PinnedProgram, bundle: Option<Di
         runtime,
         mounts: mounts(program, pinned),
         ports: program.ports.iter().map(port).collect(),
-        resources: resources(&program.resources),
+        resources: bounds(&program.resources),
         user: None,
         isolation: match program.isolation {
             Isolation::None => engine::Isolation::None,
@@ -170,6 +179,19 @@ pub fn taint_effect(effect: TaintEffect) -> sched::TaintEffect {
     }
 }
 
+/// A taint as an engine reports it.
+pub fn observed_taint(taint: &engine::Taint) -> api::platform::TaintSpec {
+    api::platform::TaintSpec {
+        key: taint.key.clone(),
+        value: taint.value.clone(),
+        effect: match taint.effect {
+            engine::TaintEffect::NoSchedule => TaintEffect::NoSchedule,
+            engine::TaintEffect::PreferNoSchedule => TaintEffect::PreferNoSchedule,
+            engine::TaintEffect::NoExecute => TaintEffect::NoExecute,
+        },
+    }
+}
+
 /// One group of a task: what each member asks for and where it may run.
 pub fn sched_group(
     name: &str,
@@ -208,6 +230,7 @@ pub fn queue(name: &str, spec: &api::platform::QueueSpec) -> sched::QueueSpec {
             guaranteed: amount(&quota.guaranteed),
             limit: limits(&quota.limit),
             weight: quota.weight.unwrap_or(1),
+            shapes: Vec::new(),
         };
         (pool.clone(), quota)
     });
@@ -215,6 +238,7 @@ pub fn queue(name: &str, spec: &api::platform::QueueSpec) -> sched::QueueSpec {
         name: name.to_owned(),
         parent: spec.parent.clone(),
         priority: spec.priority.unwrap_or(0),
+        order: sched::QueueOrder::Priority,
         quotas: quotas.collect(),
     }
 }
@@ -264,6 +288,7 @@ pub fn pool(name: &str, spec: &api::platform::PoolSpec) -> sched::PoolSpec {
             Some(api::platform::DeviceMode::Named) | None => sched::DeviceMode::Named,
         },
         levels: spec.levels.clone(),
+        half_life: None,
     }
 }
 
@@ -292,9 +317,9 @@ pub fn app_template(
                 .startup
                 .as_ref()
                 .map(|spec| probe(spec, &first, every(1), 60)),
-            readiness: Some(probes.readiness.as_ref().map_or_else(
-                || probe(&api::app::ProbeSpec::default(), &first, every(1), 3),
-                |spec| probe(spec, &first, every(1), 3),
+            readiness: Some(readiness(
+                &probes.readiness.clone().unwrap_or_default(),
+                &first,
             )),
             liveness: probes
                 .liveness
@@ -303,6 +328,11 @@ pub fn app_template(
         },
         ..self::template(&program, pinned, bundle)
     }
+}
+
+/// A readiness probe with its defaults.
+pub fn readiness(spec: &api::app::ProbeSpec, first_port: &str) -> engine::Probe {
+    probe(spec, first_port, Span::from_secs(1), 3)
 }
 
 fn probe(

@@ -64,33 +64,40 @@ pub async fn bundles(db: &Db, pinned: &Pinned) -> Result<Bundles, DbError> {
 
 /// The loop.
 pub async fn run(control: Arc<Control>, stop: CancellationToken) {
-    let mut head = control.db.head();
     loop {
-        if let Err(error) = build_all(&control, &stop).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "cannot build Environments now"
-            );
-        }
+        let is_done = match build_all(&control, &stop).await {
+            Ok(is_done) => is_done,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot build Environments now"
+                );
+                false
+            }
+        };
         tokio::select! {
-            changed = head.changed() => if changed.is_err() { break },
+            // What failed by the machine's fault waits for the period, whatever else happens.
+            () = control.builds.poked(), if is_done => {}
             () = tokio::time::sleep(PERIOD) => {}
             () = stop.cancelled() => break,
         }
     }
 }
 
-async fn build_all(control: &Control, stop: &CancellationToken) -> Result<(), ControlError> {
+/// False where something is left to be built by the machine's fault.
+async fn build_all(control: &Control, stop: &CancellationToken) -> Result<bool, ControlError> {
+    let mut is_done = true;
     for version in versions::building(&control.db).await? {
         tokio::select! {
-            done = build(control, version) => done?,
-            () = stop.cancelled() => return Ok(()),
+            done = build(control, version) => is_done &= done?,
+            () = stop.cancelled() => return Ok(true),
         }
     }
-    Ok(())
+    Ok(is_done)
 }
 
-async fn build(control: &Control, mut version: EnvironmentVersion) -> Result<(), ControlError> {
+/// Builds a version, or finds that it cannot be built; false where the machine is to blame and it is tried again.
+async fn build(control: &Control, mut version: EnvironmentVersion) -> Result<bool, ControlError> {
     let uid = version.environment;
     let spec: EnvironmentSpec = serde_json::from_value(version.spec.clone())
         .map_err(|source| ControlError::Spec { uid, source })?;
@@ -105,13 +112,18 @@ async fn build(control: &Control, mut version: EnvironmentVersion) -> Result<(),
             version.phase = "Failed".to_owned();
             version.message = error.to_string();
         }
+        Err(error @ BuildError::Full) => {
+            version.message = format!("{error}; it is tried again");
+            record(control, version).await?;
+            return Ok(false);
+        }
         // The machine's fault: the version stays to be built and is tried again on the next period.
         Err(error) => {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "an Environment could not be built now"
             );
-            return Ok(());
+            return Ok(false);
         }
     }
     record(control, version).await?;
@@ -122,7 +134,7 @@ async fn build(control: &Control, mut version: EnvironmentVersion) -> Result<(),
     control
         .apps
         .add_all(objects::active(&control.db, "App").await?);
-    Ok(())
+    Ok(true)
 }
 
 async fn record(control: &Control, version: EnvironmentVersion) -> Result<(), DbError> {
@@ -138,7 +150,8 @@ async fn record(control: &Control, version: EnvironmentVersion) -> Result<(), Db
                 };
                 let mut status: EnvironmentStatus =
                     serde_json::from_value(object.status.clone()).unwrap_or_default();
-                if status.version > version.version {
+                let is_told = status.phase == version.phase && status.message == version.message;
+                if status.version > version.version || is_told {
                     return Ok(());
                 }
                 status.phase.clone_from(&version.phase);
@@ -149,13 +162,13 @@ async fn record(control: &Control, version: EnvironmentVersion) -> Result<(), Db
                 status.built_at = (version.phase == "Ready").then_some(now);
                 let value = serde_json::to_value(&status).expect("a status is JSON");
                 objects::set_status(tx, object.uid, &version.phase, &value).await?;
-                let failed = version.phase == "Failed";
-                let sentence = if failed {
-                    version.message.clone()
-                } else {
-                    format!("version {} is built", version.version)
+                let (reason, sentence) = match version.phase.as_str() {
+                    "Ready" => ("Ready", format!("version {} is built", version.version)),
+                    "Failed" => ("Failed", version.message.clone()),
+                    _ => ("DiskFull", version.message.clone()),
                 };
-                super::rows::record(tx, &object, failed, &version.phase, &sentence, now).await
+                let warning = reason != "Ready";
+                super::rows::record(tx, &object, warning, reason, &sentence, now).await
             })
         })
         .await

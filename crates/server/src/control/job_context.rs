@@ -147,11 +147,12 @@ impl JobContext {
         };
         let owner = TaskOwner {
             owner: self.identity.uid,
-            is_app: false,
+            kind: super::OwnerKind::Job,
             tenant: self.identity.tenant.clone(),
             project: self.identity.project.clone(),
             unit: unit.to_string(),
             attempt,
+            name: self.identity.name.clone(),
             groups: owned,
         };
         (spec, owner)
@@ -204,7 +205,7 @@ fn plan_group(
         Restart::Rank => group.min.unwrap_or(count),
         Restart::Gang | Restart::Index { .. } => count,
     };
-    let request = template.resources.clone();
+    let request = convert::resources(&group.program.resources);
     plan::GroupSpec {
         name: group.name.clone(),
         count,

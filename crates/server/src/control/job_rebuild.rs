@@ -1,7 +1,7 @@
 //! Tasks from their rows, at the start of a term.
 
 use super::scheduler::TaskOwner;
-use super::{Control, ControlError, apps, jobs, rows};
+use super::{Control, ControlError, OwnerKind, apps, foreign, jobs, rows};
 use db::control::{Placement, Task};
 use sched::{DeviceShare, SlotId, TaskId};
 
@@ -11,6 +11,9 @@ pub async fn task(
     task: &Task,
 ) -> Result<Option<(sched::TaskSpec, TaskOwner)>, ControlError> {
     let id = TaskId(task.uid);
+    if task.owner_kind == OwnerKind::Pods.as_str() {
+        return foreign::rebuilt(control, task).await;
+    }
     if task.owner_kind == "App" {
         let Some(rows) = rows::load_app(&control.db, task.owner).await? else {
             return Ok(None);
@@ -54,6 +57,7 @@ pub fn seat(
                 device: position,
                 milli,
                 memory,
+                partition: None,
             })
         });
     Some(sched::Placement {

@@ -145,7 +145,7 @@ fn status(
             planned.reason.sentence.clone()
         },
         observed_generation: rows.owned.object.generation.0,
-        started_at: planned.started.or(old.started_at),
+        started_at: planned.started.or(old.started_at).or(first_start(rows)),
         finished_at: rows.owned.object.finished_at,
         attempts,
         failures: rows.units.values().map(|unit| unit.charged).sum(),
@@ -172,6 +172,15 @@ fn phase(phase: plan::JobPhase) -> JobPhase {
         plan::JobPhase::Failed => JobPhase::Failed,
         plan::JobPhase::Cancelled => JobPhase::Cancelled,
     }
+}
+
+/// When the first member started, of a Job that was over before it was seen running.
+fn first_start(rows: &JobRows) -> Option<Time> {
+    let starts = rows.placements.iter().filter_map(|row| match &row.stage {
+        Stage::Released(end) => end.started,
+        Stage::Reserved | Stage::Bound | Stage::Releasing { .. } => None,
+    });
+    starts.min()
 }
 
 /// The newest attempt of each member.
@@ -243,7 +252,12 @@ pub fn replica(placement: &PlacementRow, sighting: Option<&Sighting>) -> Replica
         Phase::Ended(end) => end.cause.as_str().to_owned(),
     };
     status.exit_code = last.and_then(|end| end.exit_code);
-    status.message = last.map(|end| end.message.clone()).unwrap_or_default();
+    let unready = report
+        .unready
+        .as_ref()
+        .map(|said| format!("not ready: {said}"));
+    let message = unready.or_else(|| last.map(|end| end.message.clone()));
+    status.message = message.unwrap_or_default();
     if let Some(endpoint) = &report.endpoint {
         status.addresses.clone_from(&endpoint.addresses);
         status.ready = true;

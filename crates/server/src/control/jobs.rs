@@ -11,13 +11,14 @@ use super::rows::{self, JobRows, RowOp};
 use super::sights::Sighting;
 use super::unit_row::UnitRow;
 use super::{Control, ControlError};
+use crate::auth;
 use crate::platform;
 use api::job::JobSpec;
 use base::{Span, Time, Uid};
 use engine::{Group, MountSource, ReplicaKey};
 use plan::{
-    Finished, Intent, JobAction, JobInput, JobPlan, MemberState, Placement, Restart, UnitKey,
-    UnitState, plan_job,
+    Finished, Intent, JobAction, JobInput, JobPlan, MemberState, Placement, Restart, Then, UnitKey,
+    UnitOutcome, UnitState, plan_job,
 };
 use sched::{Event, SlotId, TaskId};
 use std::collections::BTreeMap;
@@ -30,8 +31,10 @@ use tokio_util::sync::CancellationToken;
 const LOOKS_MAX: usize = 64;
 /// Plans performed for one Job before others get their turn.
 const ROUNDS_MAX: usize = 32;
-/// Without any poke, every active Job is looked at this often.
+/// Without any poke, every active Job is looked at this often …
 const RESYNC: Duration = Duration::from_secs(30);
+/// … a few each second, so that many Jobs do not make everybody wait at once.
+const SLICE: Duration = Duration::from_secs(1);
 /// A Job whose look failed is looked at again after this.
 const FAILED_DELAY: Span = Span::from_secs(1);
 
@@ -39,7 +42,8 @@ const FAILED_DELAY: Span = Span::from_secs(1);
 pub async fn run(control: Arc<Control>, stop: CancellationToken) {
     let dirty = control.jobs.clone();
     let mut looks = JoinSet::new();
-    let mut resync = tokio::time::interval(RESYNC);
+    let mut resync = Resync::default();
+    let mut slice = tokio::time::interval(SLICE);
     loop {
         let now = control.now();
         for uid in dirty.take(now, LOOKS_MAX - looks.len()) {
@@ -56,7 +60,7 @@ pub async fn run(control: Arc<Control>, stop: CancellationToken) {
                 }
             }
             () = tokio::time::sleep(due), if looks.len() < LOOKS_MAX => {}
-            _ = resync.tick() => match rows::active(&control.db, "Job").await {
+            _ = slice.tick() => match resync.next(&control).await {
                 Ok(uids) => dirty.add_all(uids),
                 Err(error) => tracing::warn!(%error, "cannot list active Jobs"),
             },
@@ -64,6 +68,35 @@ pub async fn run(control: Arc<Control>, stop: CancellationToken) {
         }
     }
     while looks.join_next().await.is_some() {}
+}
+
+/// Active Jobs that were listed and are still to be looked at.
+#[derive(Default)]
+struct Resync {
+    left: Vec<Uid>,
+    /// How many a slice.
+    n: usize,
+    /// When they are listed again.
+    next: Option<tokio::time::Instant>,
+}
+
+impl Resync {
+    async fn next(&mut self, control: &Control) -> Result<Vec<Uid>, db::DbError> {
+        let now = tokio::time::Instant::now();
+        if self.left.is_empty() && self.next.is_none_or(|at| at <= now) {
+            self.left = rows::active(&control.db, "Job").await?;
+            self.next = Some(now + RESYNC);
+            let n_slices = RESYNC.as_secs() / SLICE.as_secs();
+            self.n = self
+                .left
+                .len()
+                .div_ceil(usize::try_from(n_slices).unwrap_or(1));
+            // What was listed may be younger than what the feed has told of.
+            control.queues.changed();
+        }
+        let from = self.left.len().saturating_sub(self.n);
+        Ok(self.left.split_off(from))
+    }
 }
 
 async fn look(control: Arc<Control>, dirty: Dirty, uid: Uid) {
@@ -79,6 +112,7 @@ async fn look(control: Arc<Control>, dirty: Dirty, uid: Uid) {
 
 /// Looks at one Job until nothing is left to do now; when to look again.
 async fn reconcile(control: &Control, uid: Uid) -> Result<Option<Time>, ControlError> {
+    let mut performed = Vec::new();
     for _ in 0..ROUNDS_MAX {
         let Some(rows) = rows::load_job(&control.db, uid).await? else {
             control.sights.forget(uid);
@@ -129,8 +163,14 @@ async fn reconcile(control: &Control, uid: Uid) -> Result<Option<Time>, ControlE
             }
             return Ok(plan.wake);
         }
+        if plan.actions == performed {
+            // Asked for, and not yet seen to be so: what the engine reports wakes this Job.
+            job_status::write(control, &rows, &context, &plan, &sights).await?;
+            return Ok(Some(super::patiently(plan.wake, now)));
+        }
         tracing::debug!(job = %uid, %plan, "performing");
         perform(control, &rows, &context, &plan, &sights, now).await?;
+        performed = plan.actions;
     }
     Ok(Some(control.now()))
 }
@@ -259,7 +299,7 @@ fn members(control: &Control, rows: &JobRows, unit: &UnitKey, row: &UnitRow) -> 
                 host: control.engine.peer_host(&placement.key, &placement.node),
                 devices: placement.devices.clone(),
                 ports: placement.ports.clone(),
-                token: platform::attempt_token(&control.key, &placement.key),
+                token: auth::attempt::token(&control.key, &placement.key),
                 stage: placement.stage.clone(),
             },
         })
@@ -414,7 +454,15 @@ async fn perform(
                     tally: *tally,
                     then: then.clone(),
                 });
-                pending.ops.push(RowOp::event(*charged, reason));
+                // Of a gang that ended well or was told to, the Job's own end says the same.
+                let is_said = *unit == UnitKey::Gang
+                    && matches!(
+                        then,
+                        Then::Over(UnitOutcome::Succeeded | UnitOutcome::Stopped)
+                    );
+                if !is_said {
+                    pending.ops.push(RowOp::event(*charged, reason));
+                }
                 pending
                     .notes
                     .extend(task_of(rows, unit).map(Note::TaskGone));

@@ -7,8 +7,8 @@ use super::platform_objects::{self, Told};
 use super::scheduler;
 use super::tasks::Tasks;
 use super::{
-    Control, ControlError, OwnerKind, apps, environments, job_rebuild, jobs, observer, retention,
-    rows,
+    Control, ControlError, OwnerKind, apps, collector, environments, foreign, job_rebuild, jobs,
+    observer, retention, rows,
 };
 use crate::platform::Platform;
 use base::{Epoch, Seq, Span, Time};
@@ -19,22 +19,49 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How long a lease lasts without being renewed.
-pub const LEASE: Span = Span::from_secs(8);
+/// How long a lease lasts without being renewed: another server leads well within 10 s.
+pub const LEASE: Span = Span::from_secs(6);
 /// Between renewals.
-const RENEW: Duration = Duration::from_secs(2);
+const RENEW: Duration = Duration::from_millis(1_500);
+/// Between looks whether another server's lease has ended.
+const LOOK: Duration = Duration::from_millis(500);
 /// Feed entries read at once.
 const FEED_MAX: u32 = 1_000;
+
+/// The name under which a server holds the lease: where it answers, and which of its starts it is.
+pub fn holder(address: &str, start: base::Uid) -> String {
+    format!("{address} {}", start.short())
+}
+
+/// Where the server answers that leads now, if one does.
+pub async fn leader_address(platform: &Platform) -> Result<Option<String>, DbError> {
+    let term = leases::look(&platform.db, "leader").await?;
+    let term = term.filter(|term| term.left > Span::ZERO);
+    Ok(term.and_then(|term| Some(term.holder.split_once(' ')?.0.to_owned())))
+}
 
 /// Leads whenever it can, until `stop`.
 pub async fn run(platform: Arc<Platform>, holder: String, stop: CancellationToken) {
     while !stop.is_cancelled() {
+        // Looking is cheap; only a lease that has ended is asked for.
+        let is_held = matches!(
+            leases::look(&platform.db, "leader").await,
+            Ok(Some(term)) if term.left > Span::ZERO && term.holder != holder
+        );
+        if is_held {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = stop.cancelled() => {}
+            }
+            continue;
+        }
         match leases::acquire(&platform.db, "leader", &holder, LEASE).await {
             Ok(Some(epoch)) => {
                 tracing::info!(%epoch, "leading");
                 let term = stop.child_token();
                 if let Err(error) = lead(&platform, &holder, epoch, &term).await {
                     tracing::error!(error = &error as &dyn std::error::Error, "the term ended");
+                    catch_up(&platform, &holder, &error).await;
                 }
                 term.cancel();
                 platform.set_sched(None);
@@ -46,12 +73,26 @@ pub async fn run(platform: Arc<Platform>, holder: String, stop: CancellationToke
             ),
         }
         tokio::select! {
-            () = tokio::time::sleep(RENEW) => {}
+            () = tokio::time::sleep(LOOK) => {}
             () = stop.cancelled() => {}
         }
     }
     if let Err(error) = leases::release(&platform.db, "leader", &holder).await {
         tracing::debug!(%error, "the lease could not be given up; it ends by itself");
+    }
+}
+
+/// An engine that has seen a later term than the database outlived a restore from a backup.
+async fn catch_up(platform: &Platform, holder: &str, error: &ControlError) {
+    let ControlError::Engine(engine::EngineError::Superseded { highest, .. }) = error else {
+        return;
+    };
+    let skipped = leases::skip_past(&platform.db, "leader", holder, *highest).await;
+    if let Err(error) = skipped {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "cannot count on from the engine's last term now"
+        );
     }
 }
 
@@ -61,14 +102,33 @@ async fn lead(
     epoch: Epoch,
     term: &CancellationToken,
 ) -> Result<(), ControlError> {
-    platform.engine.lead(epoch).await?;
+    let work = async {
+        let led = work(platform, epoch, term).await;
+        term.cancel();
+        led
+    };
+    // From the first moment on: taking the engine over may take longer than the lease.
+    tokio::join!(work, renew(platform, holder, epoch, term)).0
+}
+
+async fn work(
+    platform: &Arc<Platform>,
+    epoch: Epoch,
+    term: &CancellationToken,
+) -> Result<(), ControlError> {
+    tokio::select! {
+        led = platform.engine.lead(epoch) => led?,
+        () = term.cancelled() => return Ok(()),
+    }
     let (jobs, apps) = (Dirty::default(), Dirty::default());
+    let pods = foreign::Foreign::default();
     let admit = Admit {
         db: platform.db.clone(),
         cluster: platform.cluster.clone(),
         clock: Arc::clone(&platform.clock),
         jobs: jobs.clone(),
         apps: apps.clone(),
+        pods: pods.groups.clone(),
     };
     let core = Sched::new(sched::Config::standard());
     let (handle, sched_loop) =
@@ -91,14 +151,17 @@ async fn lead(
             }
         }
     });
-    let control = Arc::new(Control::new(platform, handle.clone(), jobs, apps, epoch));
+    let control = Arc::new(Control::new(
+        platform,
+        handle.clone(),
+        jobs,
+        apps,
+        pods,
+        epoch,
+    ));
     // From here on the loops' futures are driven by `tasks.run`, so start-up that speaks to the scheduler runs beside it.
     let start = start(Arc::clone(&control), term.clone());
-    let watch = tokio::join!(
-        tasks_with_start(tasks, start, platform, &control, term),
-        renew(platform, holder, epoch, term)
-    );
-    watch.0
+    tasks_with_start(tasks, start, platform, &control, term).await
 }
 
 /// Reads everything, then starts the loops, then waits for their end.
@@ -126,6 +189,10 @@ async fn tasks_with_start(
     let (shared, stop) = of(control, term);
     tasks.start("apps", move || apps::run(Arc::clone(&shared), stop.clone()));
     let (shared, stop) = of(control, term);
+    tasks.start("pods of others", move || {
+        foreign::run(Arc::clone(&shared), stop.clone())
+    });
+    let (shared, stop) = of(control, term);
     tasks.start("observer", move || {
         observer::run(Arc::clone(&shared), cursor, stop.clone())
     });
@@ -145,6 +212,10 @@ async fn tasks_with_start(
     let (shared, stop) = of(control, term);
     tasks.start("retention", move || {
         retention::run(Arc::clone(&shared), stop.clone())
+    });
+    let (shared, stop) = of(control, term);
+    tasks.start("collector", move || {
+        collector::run(Arc::clone(&shared), stop.clone())
     });
     let (shared, stop) = of(control, term);
     tasks.start("feed", move || {
@@ -194,6 +265,7 @@ async fn start(
             control.kinds.put(uid, kind);
         }
     }
+    foreign::remember(&control).await?;
     let cursor = observer::first(&control).await?;
     let mut told = Told::default();
     platform_objects::tell(&control, &mut told).await?;
@@ -276,7 +348,7 @@ async fn rebuild(control: &Control) -> Result<(), ControlError> {
     Ok(())
 }
 
-/// Follows the change feed: Jobs and Apps that changed are looked at.
+/// Follows the change feed: who is concerned by a change is poked, and nobody else.
 async fn follow(control: Arc<Control>, mut seq: Seq, stop: CancellationToken) {
     let mut head = control.db.head();
     loop {
@@ -301,6 +373,14 @@ async fn follow(control: Arc<Control>, mut seq: Seq, stop: CancellationToken) {
                             control.kinds.put(change.uid, OwnerKind::App);
                             control.apps.add(change.uid);
                         }
+                        "Project" => control.foreign.reconsider(),
+                        "Queue" => {
+                            control.queues.changed();
+                            control.foreign.reconsider();
+                            control.platform.poke();
+                        }
+                        "Node" | "Pool" => control.platform.poke(),
+                        "Environment" => control.builds.poke(),
                         _ => {}
                     }
                 }
@@ -310,6 +390,9 @@ async fn follow(control: Arc<Control>, mut seq: Seq, stop: CancellationToken) {
                 if let Ok(now) = feed::head(&control.db).await {
                     seq = now;
                 }
+                control.queues.changed();
+                control.platform.poke();
+                control.builds.poke();
             }
             Err(error) => {
                 tracing::warn!(

@@ -2,35 +2,40 @@
 //!
 //! [`jobs`] and [`apps`] perform what `plan` says; [`scheduler`] owns `sched`; [`observer`] reads the engine;
 //! [`platform_objects`] keeps nodes, pools and queues in step between the database and the scheduler;
-//! [`environments`] builds; [`retention`] forgets. Each has the same shape: no input, a period and a poke, one
+//! [`foreign`] takes in pods that others made; [`environments`] builds; [`retention`] forgets rows, [`collector`] removes bytes. Each has the same shape: no input, a period and a poke, one
 //! path for both, no retries of its own.
 
 pub mod admit;
 pub mod app_status;
 pub mod apps;
+pub mod collector;
 pub mod convert;
 pub mod dirty;
 pub mod environments;
+pub mod foreign;
 pub mod job_context;
 pub mod job_rebuild;
 pub mod job_status;
 pub mod jobs;
 pub mod leader;
+pub mod nodes;
 pub mod observer;
 pub mod placement_row;
 pub mod platform_objects;
 pub mod ports;
+pub mod queues;
 pub mod retention;
 pub mod rows;
 pub mod scheduler;
 pub mod seat_row;
+pub mod served;
 pub mod sights;
 pub mod tasks;
 pub mod unit_row;
 pub mod venv;
 
-use crate::platform::{Clock, Platform};
-use base::{Epoch, Time, Uid};
+use crate::platform::{Clock, Platform, Poke};
+use base::{Epoch, Span, Time, Uid};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -50,10 +55,30 @@ pub struct Control {
     pub jobs: dirty::Dirty,
     /// Apps to look at.
     pub apps: dirty::Dirty,
+    /// Pods of others.
+    pub foreign: foreign::Foreign,
+    /// Poked when a Node, Pool or Queue changed.
+    pub platform: Poke,
+    /// Poked when an Environment changed.
+    pub builds: Poke,
+    /// Which Queue takes which projects.
+    pub queues: queues::Queues,
     /// Whether an owner is a Job or an App.
     pub kinds: Kinds,
+    /// Which nodes answer, and what must leave them.
+    pub hearing: nodes::Nodes,
+    /// After this long a node that does not answer is fenced.
+    pub node_lost_after: Span,
     /// Python environments.
     pub venvs: venv::Venvs,
+    /// Code, outputs, models.
+    pub store: store::Store,
+    /// How long content stays that nobody needs.
+    pub content_grace: base::Span,
+    /// Output of replicas.
+    pub logs: logs::Logs,
+    /// How much of it is kept.
+    pub log_bounds: crate::platform::LogBounds,
     /// The term.
     pub epoch: Epoch,
     /// From which tokens of attempts are made.
@@ -74,6 +99,12 @@ pub enum ControlError {
     /// The engine refused or is away.
     #[error("the engine refused")]
     Engine(#[from] engine::EngineError),
+    /// The store refused or is away.
+    #[error("the store refused")]
+    Store(#[source] store::StoreError),
+    /// The directory of built Environments cannot be read or written.
+    #[error("built Environments cannot be removed")]
+    Environments(#[source] std::io::Error),
     /// A stored spec cannot be read: a newer server wrote it.
     #[error("the spec of {uid} cannot be read")]
     Spec {
@@ -92,6 +123,8 @@ pub enum OwnerKind {
     Job,
     /// An App.
     App,
+    /// Pods of others.
+    Pods,
 }
 
 impl OwnerKind {
@@ -100,11 +133,12 @@ impl OwnerKind {
         match self {
             OwnerKind::Job => "Job",
             OwnerKind::App => "App",
+            OwnerKind::Pods => "PodGroup",
         }
     }
 }
 
-/// Whether an owner is a Job or an App, for those seen in this term.
+/// What an owner is, for those seen in this term.
 #[derive(Debug, Default)]
 pub struct Kinds(Mutex<HashMap<Uid, OwnerKind>>);
 
@@ -127,6 +161,15 @@ impl Kinds {
     }
 }
 
+/// What was performed and is not yet seen to be so is performed again after this, unless its owner is woken before.
+const AGAIN: Span = Span::from_secs(1);
+
+/// When to look again at an owner whose plan is the one that was just performed.
+fn patiently(wake: Option<Time>, now: Time) -> Time {
+    let again = now + AGAIN;
+    wake.map_or(again, |wake| wake.min(again))
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each use is one look-up or one insert: a panic leaves nothing half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -139,6 +182,7 @@ impl Control {
         sched: scheduler::SchedHandle,
         jobs: dirty::Dirty,
         apps: dirty::Dirty,
+        foreign: foreign::Foreign,
         epoch: Epoch,
     ) -> Control {
         Control {
@@ -149,8 +193,18 @@ impl Control {
             sights: sights::Sights::default(),
             jobs,
             apps,
+            foreign,
+            platform: Poke::default(),
+            builds: Poke::default(),
+            queues: queues::Queues::default(),
             kinds: Kinds::default(),
+            hearing: nodes::Nodes::default(),
+            node_lost_after: platform.node_lost_after,
             venvs: platform.venvs.clone(),
+            store: platform.store.clone(),
+            content_grace: platform.content_grace,
+            logs: platform.logs.clone(),
+            log_bounds: platform.log_bounds,
             epoch,
             key: platform.key.clone(),
             gateway_url: platform.gateway_url.clone(),
@@ -193,16 +247,8 @@ impl Control {
         if let Some(named) = named {
             return Ok(named.to_owned());
         }
-        let queues = db::objects::all(&self.db, "Queue").await?;
-        let takes = |queue: &&db::objects::Object| {
-            queue.spec["projects"]
-                .as_array()
-                .is_some_and(|projects| projects.iter().any(|name| name == project))
-        };
-        Ok(queues
-            .iter()
-            .find(takes)
-            .map_or_else(|| "default".to_owned(), |queue| queue.name.clone()))
+        let queues = self.queues.read(&self.db).await?;
+        Ok(queues::taking(&queues, project).to_owned())
     }
 
     /// The engine reports replicas of an owner that this term has not seen: look what it is. Replicas of an owner
@@ -220,12 +266,7 @@ impl Control {
         }
         for key in self.sights.of(uid).into_keys() {
             self.engine
-                .remove(
-                    self.epoch,
-                    &key,
-                    base::Span::ZERO,
-                    engine::StopReason::Cancelled,
-                )
+                .remove(self.epoch, &key, Span::ZERO, engine::StopReason::Cancelled)
                 .await?;
         }
         Ok(())

@@ -6,10 +6,13 @@ use base::Span;
 use engine::{Cursor, Observation};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How long the engine may hold a question before it answers that nothing changed.
 const WAIT: Span = Span::from_secs(5);
+/// How often it is looked which nodes are silent for too long, also while the engine says nothing.
+const FENCE_EVERY: Duration = Duration::from_secs(1);
 /// After a failed question.
 const FAILED_DELAY: Duration = Duration::from_millis(500);
 
@@ -23,9 +26,16 @@ pub async fn first(control: &Control) -> Result<Cursor, ControlError> {
 /// The loop.
 pub async fn run(control: Arc<Control>, first: Cursor, stop: CancellationToken) {
     let mut cursor = Some(first);
+    let mut fencing = tokio::time::interval(FENCE_EVERY.min(control.node_lost_after.as_std() / 2));
     loop {
+        // What a fenced node holds is known only from an observation of everything.
+        let from = cursor.filter(|_| !control.hearing.must_list());
         let seen = tokio::select! {
-            seen = control.engine.observe(cursor, WAIT) => seen,
+            seen = control.engine.observe(from, WAIT) => seen,
+            _ = fencing.tick() => {
+                fence(&control);
+                continue;
+            }
             () = stop.cancelled() => break,
         };
         let taken = match seen {
@@ -52,16 +62,58 @@ pub async fn run(control: Arc<Control>, first: Cursor, stop: CancellationToken) 
     }
 }
 
+/// Gives up nodes that are silent for too long: whoever had replicas there is looked at.
+fn fence(control: &Control) {
+    for node in control
+        .hearing
+        .fence(control.node_lost_after, Instant::now())
+    {
+        tracing::warn!(
+            node,
+            after = %control.node_lost_after,
+            "a node does not answer; it is fenced"
+        );
+        for uid in control.sights.fence(&node) {
+            match control.kinds.of(uid) {
+                Some(super::OwnerKind::Job) => control.jobs.add(uid),
+                Some(super::OwnerKind::App) => control.apps.add(uid),
+                // Kubernetes itself removes pods of a node that is lost.
+                Some(super::OwnerKind::Pods) => {}
+                // Nobody's: there is no row to release.
+                None => {}
+            }
+        }
+    }
+}
+
 async fn take(control: &Control, observation: &Observation) -> Result<(), ControlError> {
+    let mut missing = observation.nodes_gone.clone();
+    if observation.complete {
+        let listed = |name: &String| observation.nodes.iter().any(|node| node.name == *name);
+        let known = platform_objects::node_names(control).await?;
+        missing.extend(known.into_iter().filter(|name| !listed(name)));
+    }
     for node in &observation.nodes {
         platform_objects::node_reported(control, node).await?;
     }
+    for name in &missing {
+        platform_objects::node_missing(control, name).await?;
+    }
+    control.foreign.observe(observation);
     let changed = control.sights.observe(observation);
+    control.hearing.observed(
+        &observation.nodes,
+        &missing,
+        observation.complete,
+        Instant::now(),
+    );
     // A uid belongs to a Job or to an App: the other's controller finds nothing and forgets it.
     for uid in changed {
         match control.kinds.of(uid) {
             Some(super::OwnerKind::Job) => control.jobs.add(uid),
             Some(super::OwnerKind::App) => control.apps.add(uid),
+            // They have no replicas.
+            Some(super::OwnerKind::Pods) => {}
             None => control.adopt(uid).await?,
         }
     }

@@ -2,6 +2,8 @@
 //! objects; what operators write becomes scheduler events; usage becomes status.
 
 use super::convert;
+use super::nodes::Leaving;
+use super::rows;
 use super::{Control, ControlError};
 use crate::platform::new_uid;
 use api::platform::{
@@ -20,6 +22,12 @@ use tokio_util::sync::CancellationToken;
 
 /// Usage is written at most this often.
 const PERIOD: Duration = Duration::from_secs(2);
+
+/// Without a poke, everything is read this often.
+const RESYNC: Duration = Duration::from_secs(30);
+
+/// After a failed look.
+const FAILED_DELAY: Duration = Duration::from_secs(1);
 
 /// What the scheduler was told last, so that only changes are told.
 #[derive(Default)]
@@ -49,6 +57,7 @@ pub async fn node_reported(control: &Control, report: &NodeReport) -> Result<(),
                         // Usage and pool are written by the other side of this loop.
                         let status = NodeStatus {
                             used: old.used,
+                            replicas: old.replicas,
                             pool: old.pool,
                             ..status
                         };
@@ -90,6 +99,35 @@ pub async fn node_reported(control: &Control, report: &NodeReport) -> Result<(),
     Ok(written?)
 }
 
+/// The names of this Cluster's Nodes.
+pub async fn node_names(control: &Control) -> Result<Vec<String>, ControlError> {
+    let nodes = objects::all(&control.db, "Node").await?;
+    let ours = nodes
+        .into_iter()
+        .filter(|node| node.cluster == control.cluster);
+    Ok(ours.map(|node| node.name).collect())
+}
+
+/// Writes down that the engine does not have a node any more.
+pub async fn node_missing(control: &Control, name: &str) -> Result<(), ControlError> {
+    let Some(object) = objects::read(&control.db, "Node", "", name).await? else {
+        return Ok(());
+    };
+    let mut status: NodeStatus = serde_json::from_value(object.status).unwrap_or_default();
+    status.ready = false;
+    let uid = object.uid;
+    let value = serde_json::to_value(&status).expect("a status is JSON");
+    let written: Result<bool, DbError> = control
+        .db
+        .write(Some(control.epoch), move |tx| {
+            let value = value.clone();
+            Box::pin(async move { objects::set_status(tx, uid, "NotReady", &value).await })
+        })
+        .await;
+    written?;
+    Ok(())
+}
+
 fn phase(status: &NodeStatus) -> &'static str {
     if status.ready { "Ready" } else { "NotReady" }
 }
@@ -102,6 +140,9 @@ fn node_status(cluster: &str, report: &NodeReport) -> NodeStatus {
         pool: String::new(),
         allocatable: convert::shown(&report.allocatable),
         used: api::platform::AmountSpec::default(),
+        replicas: 0,
+        slots_max: report.slots_max,
+        taints: report.taints.iter().map(convert::observed_taint).collect(),
         labels: report.labels.clone(),
         devices: report
             .devices
@@ -146,6 +187,12 @@ pub async fn tell(control: &Control, told: &mut Told) -> Result<(), ControlError
         let spec = node(control, object, &pool_specs).await?;
         if told.nodes.get(&object.name) != Some(&spec) {
             control.sched.event(Event::Node(spec.clone())).await;
+            if control.hearing.set_leaving(&object.name, leaving(&spec)) {
+                // Apps move by their own rollout; Jobs are evicted by the scheduler.
+                control
+                    .apps
+                    .add_all(rows::active(&control.db, "App").await?);
+            }
             told.nodes.insert(object.name.clone(), spec);
         }
     }
@@ -264,6 +311,17 @@ async fn node(
         healthy: device.sick.is_empty(),
         link_group: 0,
         numa: 0,
+        // What ails it, so that `why` can say it.
+        taints: (!device.sick.is_empty())
+            .then(|| sched::Taint {
+                key: device.sick.clone(),
+                value: String::new(),
+                effect: sched::TaintEffect::NoExecute,
+            })
+            .into_iter()
+            .collect(),
+        lanes: BTreeMap::new(),
+        partitions: Vec::new(),
     });
     Ok(sched::NodeSpec {
         id: NodeId(id),
@@ -275,33 +333,49 @@ async fn node(
             gpu_milli: convert::gpu_milli(amount.gpu.unwrap_or(0.0)),
             extended: amount.extended.clone(),
         },
-        slots_max: 0,
+        slots_max: status.slots_max,
         labels,
         taints: spec
             .taints
             .iter()
+            .chain(&status.taints)
             .map(|taint| sched::Taint {
                 key: taint.key.clone(),
                 value: taint.value.clone(),
                 effect: convert::taint_effect(taint.effect),
             })
             .collect(),
-        unschedulable: spec.unschedulable || !status.ready,
+        unschedulable: spec.unschedulable
+            || !status.ready
+            || !control.hearing.answers(&object.name),
         devices: devices.collect(),
     })
 }
 
+/// What must leave a node.
+fn leaving(node: &sched::NodeSpec) -> Leaving {
+    let drives = |taint: &&sched::Taint| taint.effect == sched::TaintEffect::NoExecute;
+    let sick = node.devices.iter().filter(|device| !device.healthy);
+    Leaving {
+        taints: node.taints.iter().filter(drives).cloned().collect(),
+        devices: sick.map(|device| device.id.clone()).collect(),
+    }
+}
+
 /// The loop: tells the scheduler what changed, and writes usage back.
 pub async fn run(control: Arc<Control>, mut told: Told, stop: CancellationToken) {
-    let mut head = control.db.head();
     let mut usage = tokio::time::interval(PERIOD);
+    let mut resync = tokio::time::interval(RESYNC);
+    let mut written = Written::default();
     loop {
         tokio::select! {
-            changed = head.changed() => if changed.is_err() { break },
+            () = control.platform.poked() => {}
+            _ = resync.tick() => {}
             _ = usage.tick() => {
-                if let Err(error) = write_usage(&control, &told).await {
+                if let Err(error) = write_usage(&control, &told, &mut written).await {
                     tracing::warn!(error = &error as &dyn std::error::Error, "cannot write usage now");
                 }
+                continue;
             }
             () = stop.cancelled() => break,
         }
@@ -310,11 +384,19 @@ pub async fn run(control: Arc<Control>, mut told: Told, stop: CancellationToken)
                 error = &error as &dyn std::error::Error,
                 "cannot read nodes, pools and queues now"
             );
+            resync.reset_after(FAILED_DELAY);
         }
     }
 }
 
-async fn write_usage(control: &Control, told: &Told) -> Result<(), ControlError> {
+/// Fields of a status as they were written last, by kind and name.
+type Written = HashMap<(&'static str, String), serde_json::Value>;
+
+async fn write_usage(
+    control: &Control,
+    told: &Told,
+    written: &mut Written,
+) -> Result<(), ControlError> {
     let ids: Vec<(String, NodeId, String)> = told
         .nodes
         .values()
@@ -352,6 +434,10 @@ async fn write_usage(control: &Control, told: &Told) -> Result<(), ControlError>
         return Ok(());
     };
     let running = running_by_queue(control).await?;
+    let held: HashMap<String, u32> = tables::held_by_node(&control.db)
+        .await?
+        .into_iter()
+        .collect();
     let mut by_pool: BTreeMap<String, (u32, base::Resources, base::Resources)> = BTreeMap::new();
     for (name, pool, usage) in nodes {
         let Some((allocatable, free)) = usage else {
@@ -365,9 +451,14 @@ async fn write_usage(control: &Control, told: &Told) -> Result<(), ControlError>
         total.2.add(&used);
         patch(
             control,
+            written,
             "Node",
             &name,
-            json!({"used": convert::shown(&used), "pool": pool}),
+            json!({
+                "used": convert::shown(&used),
+                "replicas": held.get(&name).copied().unwrap_or(0),
+                "pool": pool,
+            }),
         )
         .await?;
     }
@@ -379,6 +470,7 @@ async fn write_usage(control: &Control, told: &Told) -> Result<(), ControlError>
         };
         patch(
             control,
+            written,
             "Pool",
             &pool,
             serde_json::to_value(status).expect("a status is JSON"),
@@ -393,6 +485,7 @@ async fn write_usage(control: &Control, told: &Told) -> Result<(), ControlError>
         };
         patch(
             control,
+            written,
             "Queue",
             &queue,
             serde_json::to_value(status).expect("a status is JSON"),
@@ -413,10 +506,15 @@ async fn running_by_queue(control: &Control) -> Result<HashMap<String, u32>, DbE
 /// Writes some fields of a status, if they differ.
 async fn patch(
     control: &Control,
+    written: &mut Written,
     kind: &'static str,
     name: &str,
     fields: serde_json::Value,
 ) -> Result<(), ControlError> {
+    let place = (kind, name.to_owned());
+    if written.get(&place) == Some(&fields) {
+        return Ok(());
+    }
     let Some(object) = objects::read(&control.db, kind, "", name).await? else {
         return Ok(());
     };
@@ -429,16 +527,18 @@ async fn patch(
         status.extend(fields.clone());
     }
     if status == object.status {
+        written.insert(place, fields);
         return Ok(());
     }
     let uid = object.uid;
-    let written: Result<bool, DbError> = control
+    let done: Result<bool, DbError> = control
         .db
         .write(Some(control.epoch), move |tx| {
             let (phase, status) = (object.phase.clone(), status.clone());
             Box::pin(async move { objects::set_status(tx, uid, &phase, &status).await })
         })
         .await;
-    written?;
+    done?;
+    written.insert(place, fields);
     Ok(())
 }

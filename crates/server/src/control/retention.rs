@@ -1,4 +1,5 @@
-//! Forgets what is beyond its bounds, a little at a time: feed entries, events, answered requests.
+//! Forgets what is beyond its bounds, a little at a time: feed entries, events, answered requests; and hours of
+//! output.
 
 use super::{Control, ControlError};
 use db::{DbError, access, events, feed};
@@ -43,6 +44,17 @@ async fn forget(control: &Control) -> Result<(), ControlError> {
     let n = forgotten?;
     if n > 0 {
         tracing::debug!(rows = n, "forgot old rows");
+    }
+    let (logs, bounds) = (control.logs.clone(), control.log_bounds);
+    let forget = move || logs.forget(bounds.kept.as_std(), bounds.bytes.0);
+    match tokio::task::spawn_blocking(forget).await {
+        Ok(Ok((0, _))) => {}
+        Ok(Ok((hours, bytes))) => tracing::info!(hours, bytes, "dropped old output"),
+        Ok(Err(error)) => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "old output cannot be dropped now"
+        ),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
     Ok(())
 }

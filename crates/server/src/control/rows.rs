@@ -9,7 +9,7 @@ use crate::pinned::Pinned;
 use crate::platform::new_uid;
 use base::{Attempt, Index, Time, Uid};
 use db::objects::Object;
-use db::{Db, DbError, Tx, control, events, objects, versions};
+use db::{Db, DbError, Tx, blobs, control, events, objects, versions};
 use engine::{ReplicaKey, ReplicaReport, StopReason};
 use plan::{Reason, SlotEnd, Tally, Then, UnitKey};
 use serde_json::{Value, json};
@@ -514,7 +514,8 @@ async fn release(
     placement.ending = placement_row::ending(end, report);
     control::update_placement(tx, &placement).await?;
     for output in placement_row::outputs(&placement.ending) {
-        versions::hold(tx, &placement.project, output.digest, key.owner, "output").await?;
+        blobs::touch(tx, &placement.project, output.digest).await?;
+        blobs::hold(tx, &placement.project, output.digest, key.owner, "output").await?;
     }
     Ok(())
 }
@@ -528,13 +529,46 @@ pub async fn record(
     sentence: &str,
     at: Time,
 ) -> Result<(), DbError> {
-    let event = events::Event {
+    let subject = Subject {
+        uid: object.uid,
+        kind: &object.kind,
+        name: &object.name,
+        tenant: &object.tenant,
+        project: &object.project,
+    };
+    events::record(tx, &event(subject, warning, code, sentence, at)).await
+}
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Its uid.
+    pub uid: Uid,
+    /// Its kind.
+    pub kind: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its tenant.
+    pub tenant: &'a str,
+    /// Its project.
+    pub project: &'a str,
+}
+
+/// An event that happened once.
+pub fn event(
+    subject: Subject<'_>,
+    warning: bool,
+    code: &str,
+    sentence: &str,
+    at: Time,
+) -> events::Event {
+    events::Event {
         uid: new_uid(at),
-        object: object.uid,
-        object_kind: object.kind.clone(),
-        object_name: object.name.clone(),
-        tenant: object.tenant.clone(),
-        project: object.project.clone(),
+        object: subject.uid,
+        object_kind: subject.kind.to_owned(),
+        object_name: subject.name.to_owned(),
+        tenant: subject.tenant.to_owned(),
+        project: subject.project.to_owned(),
         kind: if warning { "Warning" } else { "Normal" }.to_owned(),
         reason: code.to_owned(),
         message: sentence.to_owned(),
@@ -543,8 +577,7 @@ pub async fn record(
         last_at: at,
         count: 1,
         seq: 0,
-    };
-    events::record(tx, &event).await
+    }
 }
 
 struct NewTask<'a> {

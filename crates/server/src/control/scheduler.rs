@@ -4,6 +4,7 @@
 //! Other loops speak to it through [`SchedHandle`] after their own commit, so it never hears of a row that
 //! does not exist. At start it is rebuilt from the tables.
 
+use super::OwnerKind;
 use super::ports::Ports;
 use crate::platform::Clock;
 use base::{Attempt, Epoch, Index, Time, Uid};
@@ -22,8 +23,10 @@ const INPUT_MAX: usize = 65_536;
 const BATCH_MAX: usize = 4_096;
 /// Elementary steps of one decision round: about 10 ms on a common machine.
 const STEPS: u32 = 200_000;
-/// Decisions being committed at once.
-const COMMITS_MAX: usize = 512;
+/// Decisions to start that share a transaction.
+const ADMISSIONS_MAX: usize = 256;
+/// Decisions being committed at once; beyond it nothing new is decided.
+const COMMITS_MAX: usize = 2_048;
 /// A round without events: time alone can change what is right (reservations, deadlines).
 const PERIOD: Duration = Duration::from_secs(1);
 /// After a decision that could not be committed: the database may be away, or a node out of ports.
@@ -32,10 +35,10 @@ const REJECTED_DELAY: Duration = Duration::from_millis(100);
 /// Whose task it is, and what must be known to place it.
 #[derive(Clone, Debug)]
 pub struct TaskOwner {
-    /// The Job or App.
+    /// The Job, App or PodGroup.
     pub owner: Uid,
-    /// Which of the two.
-    pub is_app: bool,
+    /// Which of them.
+    pub kind: OwnerKind,
     /// The owner's tenant.
     pub tenant: String,
     /// The owner's project.
@@ -44,6 +47,8 @@ pub struct TaskOwner {
     pub unit: String,
     /// Its attempt.
     pub attempt: Attempt,
+    /// The owner's name, for what is told of it.
+    pub name: String,
     /// The task's groups in order.
     pub groups: Vec<TaskGroup>,
 }
@@ -74,16 +79,33 @@ pub struct Seat {
     pub ports: BTreeMap<String, u16>,
 }
 
+/// A gang that shall start, or grow.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// Its task.
+    pub task: TaskId,
+    /// Whose it is.
+    pub owner: TaskOwner,
+    /// All its placements.
+    pub seats: Vec<Seat>,
+}
+
+impl Admission {
+    /// The nodes of its placements, one for each.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.seats.iter().map(|seat| seat.node.as_str())
+    }
+}
+
 /// Commits decisions. The server's implementation writes the database; tests have their own.
 pub trait Commit: Send + Sync + 'static {
-    /// Makes the placements durable, all or none; `false` when the task changed meanwhile.
+    /// Makes each gang's placements durable, all of a gang or none; for each in turn, `false` when its task
+    /// changed meanwhile.
     fn admit(
         &self,
         epoch: Epoch,
-        task: TaskId,
-        owner: TaskOwner,
-        seats: Vec<Seat>,
-    ) -> engine::BoxFuture<'static, bool>;
+        admissions: Vec<Admission>,
+    ) -> engine::BoxFuture<'static, Vec<bool>>;
     /// Marks the task's seats as releasing; `false` when it is already over.
     fn evict(
         &self,
@@ -186,7 +208,9 @@ pub struct SchedLoop {
     owners: HashMap<TaskId, TaskOwner>,
     nodes: HashMap<NodeId, NodeNames>,
     ports: Ports,
-    commits: JoinSet<Outcome>,
+    commits: JoinSet<Vec<Outcome>>,
+    /// Decisions in them.
+    n_committing: usize,
     not_before: Instant,
 }
 
@@ -216,6 +240,7 @@ pub fn new(
         nodes: HashMap::new(),
         ports: Ports::from_offset(random_offset()),
         commits: JoinSet::new(),
+        n_committing: 0,
         not_before: Instant::now(),
     };
     (SchedHandle { inputs: sender }, state)
@@ -249,11 +274,13 @@ impl SchedLoop {
             while let Some(done) = self.commits.try_join_next() {
                 self.committed(done);
             }
-            if self.commits.len() < COMMITS_MAX && Instant::now() >= self.not_before {
+            if self.n_committing < COMMITS_MAX && Instant::now() >= self.not_before {
                 let decisions = self.sched.decide(self.clock.now(), STEPS);
+                let mut starts = Vec::new();
                 for decision in decisions {
-                    self.perform(decision);
+                    self.perform(decision, &mut starts);
                 }
+                self.admit(starts);
             }
             // Questions are answered after the decision, so that `why` sees what was just found out.
             for (tasks, answer) in questions {
@@ -333,7 +360,29 @@ impl SchedLoop {
         }
     }
 
-    fn perform(&mut self, decision: Decision) {
+    /// Commits what shall start, many gangs a transaction.
+    fn admit(&mut self, starts: Vec<(sched::DecisionId, Admission)>) {
+        self.n_committing += starts.len();
+        let mut starts = starts.into_iter().peekable();
+        while starts.peek().is_some() {
+            let (ids, admissions): (Vec<_>, Vec<Admission>) =
+                starts.by_ref().take(ADMISSIONS_MAX).unzip();
+            let given: Vec<Vec<(String, Vec<u16>)>> = admissions.iter().map(ports_of).collect();
+            let commit = self.commit.admit(self.epoch, admissions);
+            self.commits.spawn(async move {
+                let durable = commit.await;
+                let told = durable.into_iter().chain(std::iter::repeat(false));
+                ids.into_iter()
+                    .zip(told)
+                    .zip(given)
+                    .map(|((id, durable), given)| (id, durable, given))
+                    .collect()
+            });
+        }
+    }
+
+    /// Begins to carry out a decision; what starts is added to `starts`.
+    fn perform(&mut self, decision: Decision, starts: &mut Vec<(sched::DecisionId, Admission)>) {
         let Decision { id, kind } = decision;
         match kind {
             DecisionKind::Start {
@@ -344,12 +393,7 @@ impl SchedLoop {
                     self.reject(id);
                     return;
                 };
-                let given = seats
-                    .iter()
-                    .map(|seat| (seat.node.clone(), seat.ports.values().copied().collect()))
-                    .collect();
-                let commit = self.commit.admit(self.epoch, task, owner, seats);
-                self.commits.spawn(async move { (id, commit.await, given) });
+                starts.push((id, Admission { task, owner, seats }));
             }
             DecisionKind::Evict {
                 task,
@@ -362,8 +406,9 @@ impl SchedLoop {
                     return;
                 };
                 let commit = self.commit.evict(self.epoch, task, owner, reason, deadline);
+                self.n_committing += 1;
                 self.commits
-                    .spawn(async move { (id, commit.await, Vec::new()) });
+                    .spawn(async move { vec![(id, commit.await, Vec::new())] });
             }
             // The scheduler keeps nominations in mind; they are made durable with its memory.
             DecisionKind::Nominate { .. } => self.sched.apply(Event::Committed(id)),
@@ -411,19 +456,30 @@ impl SchedLoop {
         Some((owner, seats))
     }
 
-    fn committed(&mut self, done: Result<Outcome, tokio::task::JoinError>) {
-        let Ok((id, durable, given)) = done else {
-            // A commit that panicked leaves its decision open; the next leader reads what is durable.
+    fn committed(&mut self, done: Result<Vec<Outcome>, tokio::task::JoinError>) {
+        let Ok(outcomes) = done else {
+            // A commit that panicked leaves its decisions open; the next leader reads what is durable.
             tracing::error!("a commit panicked");
             return;
         };
-        if durable {
-            self.sched.apply(Event::Committed(id));
-            return;
+        self.n_committing = self.n_committing.saturating_sub(outcomes.len());
+        for (id, durable, given) in outcomes {
+            if durable {
+                self.sched.apply(Event::Committed(id));
+                continue;
+            }
+            for (node, numbers) in given {
+                self.ports.release(&node, numbers);
+            }
+            self.reject(id);
         }
-        for (node, numbers) in given {
-            self.ports.release(&node, numbers);
-        }
-        self.reject(id);
     }
+}
+
+/// The ports that an admission takes, to be given back where it is not durable.
+fn ports_of(admission: &Admission) -> Vec<(String, Vec<u16>)> {
+    let seats = admission.seats.iter().filter(|seat| !seat.ports.is_empty());
+    seats
+        .map(|seat| (seat.node.clone(), seat.ports.values().copied().collect()))
+        .collect()
 }

@@ -160,6 +160,7 @@ mod tests {
             started: None,
             restarts: 0,
             last_failure: None,
+            unready: None,
             endpoint: None,
             usage: Usage::default(),
             output_lost: base::Bytes(0),

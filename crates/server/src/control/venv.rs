@@ -4,14 +4,20 @@
 use api::environment::EnvironmentSpec;
 use base::Digest;
 use sha2::{Digest as _, Sha256};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 /// The longest that resolving and installing may each take.
 const STEP_TIMEOUT: Duration = Duration::from_mins(20);
+/// The beginning of the name of what is being built.
+const BUILDING: &str = ".building-";
+/// What tools say of a full disk: the kernel's words for `ENOSPC`.
+const NO_SPACE: &str = "No space left on device";
 /// Of a tool's message, what is kept for people.
 const MESSAGE_MAX: usize = 4_096;
 
@@ -19,6 +25,8 @@ const MESSAGE_MAX: usize = 4_096;
 #[derive(Clone, Debug)]
 pub struct Venvs {
     root: PathBuf,
+    /// What a killed process left half-made is removed before the first build.
+    swept: Arc<OnceLock<()>>,
 }
 
 /// A built environment.
@@ -45,6 +53,9 @@ pub enum BuildError {
         #[source]
         source: std::io::Error,
     },
+    /// The disk is full; trying again may help once it is not.
+    #[error("the server's disk is full: there is no room to build the environment")]
+    Full,
     /// It took too long.
     #[error("`{0}` took longer than 20 minutes and was stopped")]
     Timeout(String),
@@ -62,7 +73,10 @@ pub enum BuildError {
 impl Venvs {
     /// Environments under `root`.
     pub fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self {
+            root,
+            swept: Arc::default(),
+        }
     }
 
     /// Where the environment of this digest is, if it is built.
@@ -71,17 +85,48 @@ impl Venvs {
         path.join("pyvenv.cfg").exists().then_some(path)
     }
 
+    /// Removes environments that are not in `held` and were built before `before`; how many.
+    pub fn collect(&self, held: &HashSet<Digest>, before: SystemTime) -> std::io::Result<usize> {
+        let entries = match std::fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        let mut n = 0;
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Ok(digest) = format!("sha256:{name}").parse::<Digest>() else {
+                continue;
+            };
+            if held.contains(&digest) || entry.metadata()?.modified()? >= before {
+                continue;
+            }
+            // Under a name that is swept, should this process be killed now: nothing finds half of it.
+            let gone = self.root.join(format!("{BUILDING}gone-{name}"));
+            std::fs::rename(entry.path(), &gone)?;
+            std::fs::remove_dir_all(&gone)?;
+            n += 1;
+        }
+        Ok(n)
+    }
+
     /// Resolves and installs. An environment that is already there is only resolved.
     pub async fn build(&self, spec: &EnvironmentSpec) -> Result<Built, BuildError> {
         std::fs::create_dir_all(&self.root).map_err(|source| BuildError::Directory {
             path: self.root.clone(),
             source,
         })?;
+        self.swept.get_or_init(|| sweep(&self.root));
         let uv = self.uv().await?;
+        self.build_with(&uv, spec).await
+    }
+
+    async fn build_with(&self, uv: &Path, spec: &EnvironmentSpec) -> Result<Built, BuildError> {
         let python = spec.python.clone().unwrap_or_else(|| "python3".to_owned());
-        let version = python_version(&uv, &python).await?;
+        let version = python_version(uv, &python).await?;
         let requirements = spec.pip.clone().unwrap_or_default().join("\n");
-        let lock = resolve(&uv, &python, &requirements).await?;
+        let lock = resolve(uv, &python, &requirements).await?;
         let packages: Vec<String> = lock
             .lines()
             .filter(|line| line.contains("=="))
@@ -89,7 +134,7 @@ impl Venvs {
             .collect();
         let digest = digest(&version, &packages);
         if self.path(&digest).is_none() {
-            self.install(&uv, &python, &lock, &digest).await?;
+            self.install(uv, &python, &lock, &digest).await?;
         }
         Ok(Built { digest, packages })
     }
@@ -105,14 +150,7 @@ impl Venvs {
         lock: &str,
         digest: &Digest,
     ) -> Result<(), BuildError> {
-        let directory = |path: &Path| {
-            let path = path.to_owned();
-            move |source| BuildError::Directory { path, source }
-        };
-        let building = tempfile::Builder::new()
-            .prefix(".building-")
-            .tempdir_in(&self.root)
-            .map_err(directory(&self.root))?;
+        let building = self.building().map_err(full)?;
         let venv = building.path().join("venv");
         let venv_text = venv.display().to_string();
         // Relocatable: it is moved to its place once it is whole.
@@ -148,10 +186,10 @@ impl Venvs {
             Ok(()) => Ok(()),
             // Somebody else was faster; what they made is the same.
             Err(_) if self.path(digest).is_some() => Ok(()),
-            Err(source) => Err(BuildError::Directory {
+            Err(source) => Err(full(BuildError::Directory {
                 path: place,
                 source,
-            }),
+            })),
         }
     }
 
@@ -167,15 +205,13 @@ impl Venvs {
             return Ok(uv);
         }
         tracing::info!(path = %tools.display(), "installing uv from the package index");
-        let tools_text = tools.display().to_string();
+        // Whoever is first puts it in its place; it is one file that needs nothing around it.
+        let making = self.building()?;
+        let venv = making.path().join("venv");
+        let venv_text = venv.display().to_string();
+        run(Path::new("python3"), &["-m", "venv", &venv_text], "").await?;
         run(
-            Path::new("python3"),
-            &["-m", "venv", "--clear", &tools_text],
-            "",
-        )
-        .await?;
-        run(
-            &tools.join("bin/python"),
+            &venv.join("bin/python"),
             &[
                 "-m",
                 "pip",
@@ -187,7 +223,44 @@ impl Venvs {
             "",
         )
         .await?;
+        let bin = tools.join("bin");
+        std::fs::create_dir_all(&bin)
+            .and_then(|()| std::fs::rename(venv.join("bin/uv"), &uv))
+            .map_err(|source| BuildError::Directory { path: bin, source })?;
         Ok(uv)
+    }
+
+    /// A directory for what is not whole yet.
+    fn building(&self) -> Result<tempfile::TempDir, BuildError> {
+        tempfile::Builder::new()
+            .prefix(BUILDING)
+            .tempdir_in(&self.root)
+            .map_err(|source| BuildError::Directory {
+                path: self.root.clone(),
+                source,
+            })
+    }
+}
+
+/// Removes what was being built when a process was killed. It cannot be in use: it has no name yet.
+fn sweep(root: &Path) {
+    for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+        let is_half_made = entry.file_name().to_string_lossy().starts_with(BUILDING);
+        if is_half_made && let Err(error) = std::fs::remove_dir_all(entry.path()) {
+            tracing::warn!(%error, path = %entry.path().display(), "a half-made environment stays");
+        }
+    }
+}
+
+/// A full disk as what it is.
+fn full(error: BuildError) -> BuildError {
+    match error {
+        BuildError::Directory { source, .. }
+            if source.kind() == std::io::ErrorKind::StorageFull =>
+        {
+            BuildError::Full
+        }
+        other => other,
     }
 }
 
@@ -268,6 +341,9 @@ async fn run(program: &Path, args: &[&str], input: &str) -> Result<String, Build
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
+    if complaint.contains(NO_SPACE) {
+        return Err(BuildError::Full);
+    }
     let complaint: String = complaint.trim().chars().take(MESSAGE_MAX).collect();
     Err(BuildError::Refused(complaint))
 }
@@ -313,6 +389,63 @@ mod tests {
                 .unwrap(),
             made
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_same_built_twice_at_once_is_one_environment() {
+        let root = tempfile::tempdir().unwrap();
+        let venvs = Venvs::new(root.path().to_owned());
+        // What a killed process left.
+        let left = root.path().join(".building-dead/venv");
+        std::fs::create_dir_all(&left).unwrap();
+        let (one, two) = (spec(&["six==1.16.0"]), spec(&["six==1.16.0"]));
+        let (one, two) = tokio::join!(venvs.build(&one), venvs.build(&two));
+        let (one, two) = (one.unwrap(), two.unwrap());
+        assert_eq!(one, two);
+        assert!(venvs.path(&one.digest).is_some());
+        assert_eq!(named(root.path()), [one.digest.hex()]);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_as_such_and_the_build_succeeds_once_there_is_room() {
+        let root = tempfile::tempdir().unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=24k", "tmpfs"])
+            .arg(root.path())
+            .output()
+            .unwrap();
+        if !mounted.status.success() {
+            println!(
+                "skipped: {}",
+                String::from_utf8_lossy(&mounted.stderr).trim()
+            );
+            return;
+        }
+        let venvs = Venvs::new(root.path().to_owned());
+        // The tool itself lies elsewhere: it is the environment that does not fit.
+        let tools = tempfile::tempdir().unwrap();
+        let uv = Venvs::new(tools.path().to_owned()).uv().await.unwrap();
+        let refused = venvs.build_with(&uv, &spec(&["six==1.16.0"])).await;
+        let left = named(root.path());
+        let grown = std::process::Command::new("mount")
+            .args(["-o", "remount,size=64m"])
+            .arg(root.path())
+            .status();
+        let built = venvs.build_with(&uv, &spec(&["six==1.16.0"])).await;
+        let unmounted = std::process::Command::new("umount")
+            .arg(root.path())
+            .status();
+        assert!(grown.unwrap().success() && unmounted.unwrap().success());
+        assert!(matches!(refused, Err(BuildError::Full)), "{refused:?}");
+        assert!(left.is_empty(), "{left:?}");
+        assert_eq!(built.unwrap().packages, ["six==1.16.0"]);
+    }
+
+    /// Names in a directory, without the tools.
+    fn named(root: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(root).unwrap().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name != ".uv").collect()
     }
 
     #[tokio::test]

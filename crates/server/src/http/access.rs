@@ -5,7 +5,7 @@ use super::{Known, Refusal, RequestId, SESSION, Shared, nothing};
 use crate::auth::{self, Verb, authorize};
 use crate::error::UseError;
 use crate::platform::{Platform, new_uid};
-use crate::usecase::{Caller, read};
+use crate::usecase::{Caller, read, token_audit};
 use api::answer::{AuditRecord, Items, LoginRequest, Overview, Role, Token, TokenRequest, WhoAmI};
 use axum::Json;
 use axum::body::Bytes;
@@ -41,6 +41,10 @@ pub(crate) async fn metrics(State(platform): Shared) -> Response {
         text.push_str("# TYPE moonshot_decisions_uncommitted gauge\n");
         text.push_str(&format!("moonshot_decisions_uncommitted {unanswered}\n"));
     }
+    text.push_str(&crate::metrics::output(
+        &platform.logs.stats(),
+        platform.dropped.total(),
+    ));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
@@ -170,19 +174,20 @@ async fn made_token(platform: &Platform, caller: &Caller, body: &[u8]) -> Result
         last_used_at: None,
         revoked_at: None,
     };
-    let row = token.clone();
+    let (row, entry) = (token.clone(), token_audit(caller, "create", &token, now));
     let written: Result<(), DbError> = platform
         .db
         .write(None, move |tx| {
-            let row = row.clone();
+            let (row, entry) = (row.clone(), entry.clone());
             Box::pin(async move {
                 access::principal(tx, "token", &row.name, "token", row.id).await?;
-                access::insert_token(tx, &row).await
+                access::insert_token(tx, &row).await?;
+                db::audit::add(tx, &entry).await
             })
         })
         .await;
     written?;
-    platform.routes.poke();
+    platform.routes.send_modify(|count| *count += 1);
     Ok(shown(&token, Some(text)))
 }
 
@@ -196,16 +201,25 @@ pub(crate) async fn revoke_token(
         let id: Uid = id
             .parse()
             .map_err(|_| UseError::not_found("Token", "", &id))?;
+        let by = caller.clone();
         let revoked: Result<bool, DbError> = platform
             .db
             .write(None, move |tx| {
-                Box::pin(async move { access::revoke(tx, id).await })
+                let by = by.clone();
+                Box::pin(async move {
+                    let Some(token) = access::token_by_id(tx, id).await? else {
+                        return Ok(false);
+                    };
+                    let now = tx.now();
+                    db::audit::add(tx, &token_audit(&by, "revoke", &token, now)).await?;
+                    access::revoke(tx, id).await
+                })
             })
             .await;
         if !revoked? {
             return Err(UseError::not_found("Token", "", &id.to_string()));
         }
-        platform.routes.poke();
+        platform.routes.send_modify(|count| *count += 1);
         Ok(nothing())
     };
     work.await.map_err(|error| Refusal(error, caller.request))

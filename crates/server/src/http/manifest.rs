@@ -1,9 +1,9 @@
-//! Bodies that hold objects: one, or many documents; and requests that are done once, however often they are sent.
+//! Bodies that hold objects: one, or many documents.
 
 use super::{Known, Refusal, Shared};
 use crate::error::UseError;
 use crate::platform::Platform;
-use crate::usecase::{Caller, apply as applying, digest};
+use crate::usecase::{Caller, apply as applying};
 use api::answer::{ApplyAnswer, ApplyResult};
 use api::manifest::{Format, parse};
 use api::{Kind, Object};
@@ -12,9 +12,7 @@ use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use base::Code;
-use db::access;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 fn format_of(headers: &HeaderMap) -> Format {
     let media = headers
@@ -142,58 +140,4 @@ async fn apply_all(
         });
     }
     Ok(ApplyAnswer { results })
-}
-
-/// Does something once for a key: the same request again gets the first answer; another request under the same
-/// key is refused.
-pub(crate) async fn once<T, F>(
-    platform: &Platform,
-    caller: &Caller,
-    key: Option<String>,
-    request: &impl Serialize,
-    work: impl FnOnce(Caller) -> F,
-) -> Result<T, UseError>
-where
-    T: Serialize + DeserializeOwned,
-    F: Future<Output = Result<T, UseError>>,
-{
-    let Some(key) = key else {
-        return work(caller.clone()).await;
-    };
-    let request = digest(&serde_json::to_value(request).unwrap_or_default());
-    let actor = caller.actor.name.clone();
-    let (look_actor, look_key) = (actor.clone(), key.clone());
-    let known: Result<_, db::DbError> = platform
-        .db
-        .write(None, move |tx| {
-            let (actor, key) = (look_actor.clone(), look_key.clone());
-            Box::pin(async move { access::answered(tx, &actor, &key).await })
-        })
-        .await;
-    if let Some((first, response)) = known? {
-        if first != request {
-            let detail =
-                format!("the key `{key}` was used for another request; choose a fresh one");
-            return Err(UseError::new(Code::Conflict, detail));
-        }
-        return serde_json::from_value(response)
-            .map_err(|source| UseError::internal("a kept answer cannot be read", source));
-    }
-    let done = work(caller.clone()).await?;
-    let response = serde_json::to_value(&done)
-        .map_err(|source| UseError::internal("an answer cannot be kept", source))?;
-    let kept: Result<(), db::DbError> = platform
-        .db
-        .write(None, move |tx| {
-            let (actor, key, request, response) = (
-                actor.clone(),
-                key.clone(),
-                request.clone(),
-                response.clone(),
-            );
-            Box::pin(async move { access::answer(tx, &actor, &key, &request, &response).await })
-        })
-        .await;
-    kept?;
-    Ok(done)
 }

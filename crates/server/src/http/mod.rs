@@ -4,9 +4,13 @@
 mod access;
 mod gateway;
 mod manifest;
+mod models;
 mod objects;
+mod once;
 mod outputs;
 mod problem;
+mod socket;
+mod streams;
 mod subresources;
 mod watch;
 
@@ -17,7 +21,7 @@ use crate::usecase::Caller;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
@@ -55,6 +59,9 @@ pub fn router(platform: Arc<Platform>) -> Router {
         .route("/v1/apply", post(manifest::apply))
         .route("/v1/watch", get(watch::watch))
         .route("/v1/gateway/feed", get(gateway::feed))
+        .route("/v1/top", get(streams::usage))
+        .route("/v1/ingest", post(streams::take_output))
+        .route("/v1/rsh", get(streams::rsh))
         .route("/v1/nodes/{name}/cordon", post(subresources::cordon))
         .route("/v1/nodes/{name}/uncordon", post(subresources::uncordon))
         .route("/v1/nodes/{name}/drain", post(subresources::drain))
@@ -66,6 +73,17 @@ pub fn router(platform: Arc<Platform>) -> Router {
             &format!("{job}/outputs/{{output}}"),
             get(outputs::job_output),
         )
+        .route(&format!("{job}/attempts"), get(streams::job_attempts))
+        .route(&format!("{job}/exec"), get(streams::job_exec))
+        .route(
+            &format!("{job}/portforward"),
+            get(streams::job_port_forward),
+        )
+        .route(&format!("{app}/exec"), get(streams::app_exec))
+        .route(
+            &format!("{app}/portforward"),
+            get(streams::app_port_forward),
+        )
         .route(&format!("{job}/logs"), get(outputs::job_logs))
         .route(&format!("{app}/logs"), get(outputs::app_logs))
         .route(&format!("{app}/revisions"), get(subresources::revisions))
@@ -73,12 +91,16 @@ pub fn router(platform: Arc<Platform>) -> Router {
         .route(&format!("{app}/restart"), post(subresources::restart))
         .route(&format!("{app}/scale"), put(subresources::scale))
         .route(
+            &format!("{project}/models/{{name}}/versions"),
+            get(models::versions).post(models::push),
+        )
+        .route(
             &format!("{project}/blobs"),
             put(outputs::put_blob).layer(DefaultBodyLimit::disable()),
         )
         .route(
             &format!("{project}/blobs/{{digest}}"),
-            get(outputs::get_blob),
+            get(outputs::get_blob).head(outputs::head_blob),
         )
         .route(
             &format!("{project}/{{plural}}"),
@@ -109,6 +131,10 @@ pub fn router(platform: Arc<Platform>) -> Router {
         )
         .fallback(access::console)
         .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&platform),
+            once::once,
+        ))
         .layer(middleware::from_fn_with_state(Arc::clone(&platform), guard))
         .with_state(platform)
 }
@@ -165,6 +191,8 @@ fn check_origin(platform: &Platform, request: &Request) -> Result<(), UseError> 
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS
     );
+    // A WebSocket begins with GET, and browsers let every page open one.
+    let acts = acts || request.headers().contains_key(header::UPGRADE);
     if let Some(origin) = text(header::ORIGIN).filter(|_| acts) {
         let authority = origin
             .split_once("://")
@@ -204,19 +232,17 @@ impl FromRequestParts<Arc<Platform>> for Known {
     }
 }
 
+/// The token of `Authorization: Bearer`.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    value.strip_prefix("Bearer ").map(str::trim)
+}
+
 fn token(parts: &Parts) -> Option<String> {
-    let text = |name| {
-        parts
-            .headers
-            .get(name)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
-    };
-    if let Some(bearer) =
-        text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "))
-    {
-        return Some(bearer.trim().to_owned());
+    if let Some(bearer) = bearer(&parts.headers) {
+        return Some(bearer.to_owned());
     }
-    let cookies = text(header::COOKIE)?;
+    let cookies = parts.headers.get(header::COOKIE)?.to_str().ok()?;
     let session = cookies
         .split(';')
         .filter_map(|pair| pair.trim().split_once('='));

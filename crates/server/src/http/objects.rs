@@ -162,7 +162,7 @@ pub(crate) async fn create(
 ) -> Answer {
     answer!(caller, {
         let object = body_of(kind_of(&plural)?, &headers, &body)?;
-        created(&state, &caller, object, query.0, &headers).await
+        created(&state, &caller, object, query.0).await
     })
 }
 
@@ -177,7 +177,7 @@ pub(crate) async fn create_in(
     answer!(caller, {
         let mut object = body_of(scoped(&plural, true)?, &headers, &body)?;
         place(&mut object, &project, None)?;
-        created(&state, &caller, object, query.0, &headers).await
+        created(&state, &caller, object, query.0).await
     })
 }
 
@@ -186,30 +186,14 @@ async fn created(
     caller: &Caller,
     object: Object,
     query: ChangeQuery,
-    headers: &HeaderMap,
 ) -> Result<Response, UseError> {
     let options = applying::Options {
         dry_run: query.dry_run,
         create_only: true,
         ..applying::Options::default()
     };
-    let key = headers
-        .get("idempotency-key")
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned);
-    let applied = super::manifest::once(
-        platform,
-        caller,
-        key,
-        &object.clone(),
-        |caller| async move {
-            Ok(applying::apply(platform, &caller, object, options)
-                .await?
-                .object)
-        },
-    )
-    .await?;
-    Ok(tagged(StatusCode::CREATED, applied))
+    let applied = applying::apply(platform, caller, object, options).await?;
+    Ok(tagged(StatusCode::CREATED, applied.object))
 }
 
 pub(crate) async fn apply(
@@ -252,8 +236,8 @@ async fn applied(
     let options = applying::Options {
         dry_run: query.dry_run,
         replace: query.replace,
-        create_only: false,
         generation: if_match(headers)?,
+        ..applying::Options::default()
     };
     let applied = applying::apply(platform, caller, object, options).await?;
     let is_new = applied.action == api::answer::ApplyAction::Created && !query.dry_run;

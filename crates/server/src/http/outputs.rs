@@ -4,7 +4,7 @@ use super::{Known, Refusal, Shared};
 use crate::auth::{Verb, authorize};
 use crate::error::UseError;
 use crate::platform::Platform;
-use crate::usecase::{Caller, read};
+use crate::usecase::{Caller, content, read};
 use api::Kind;
 use api::answer::{Blob, LogFrame, LogStream};
 use api::job::JobStatus;
@@ -13,7 +13,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use base::{Code, Digest, Span, Time, Uid};
+use base::{Digest, Span, Time, Uid};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use logs::{Logs, Position, ReplicaLog};
 use serde::Deserialize;
@@ -22,12 +22,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::TenantPath;
 
-/// The largest upload.
-const UPLOAD_MAX: u64 = 8 << 30;
+/// Bytes of content sent at once.
+const PIECE: usize = 64 << 10;
 /// Lines of `tail` at most.
 const TAIL_MAX: usize = 100_000;
-/// While following, new replicas and the object's end are looked for at least this often.
-const PERIOD: Duration = Duration::from_millis(250);
+/// While following, new replicas and the object's end are looked for after this: a program that just wrote often ends …
+const PERIOD: Duration = Duration::from_millis(20);
+/// … and then less and less often, while nothing is written.
+const PERIOD_MAX: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -160,6 +162,7 @@ impl Reader {
     /// The next piece of the answer.
     async fn next(&mut self) -> Option<Bytes> {
         let mut changed = self.logs.changed();
+        let mut pause = PERIOD;
         loop {
             if !self.lines.is_empty() {
                 let all: Vec<u8> = self.lines.drain(..).flatten().collect();
@@ -182,7 +185,7 @@ impl Reader {
             if self.lines.is_empty() && !over {
                 tokio::select! {
                     changed = changed.changed() => changed.ok()?,
-                    () = tokio::time::sleep(PERIOD) => {}
+                    () = tokio::time::sleep(pause) => pause = PERIOD_MAX.min(pause * 2),
                     () = self.platform.stop.cancelled() => return None,
                 }
             }
@@ -357,24 +360,41 @@ pub(crate) async fn get_blob(
         .map_err(|error: UseError| Refusal(error, caller.request.clone()))
 }
 
+/// Says whether content can be had, and keeps it for a while: its next holder is about to come.
+pub(crate) async fn head_blob(
+    State(platform): Shared,
+    Known(caller): Known,
+    Path((project, digest)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let work = async {
+        authorize(&caller.actor, Verb::Read, &project)?;
+        let digest: Digest = digest
+            .parse()
+            .map_err(|error: base::id::NotADigest| UseError::field("digest", error.to_string()))?;
+        if !content::touch(&platform.db, &project, digest).await? {
+            let missing = content::from_store(store::StoreError::Missing(digest));
+            return Err(missing);
+        }
+        let tenant = TenantPath::new(&project).map_err(content::from_store)?;
+        let size = platform.store.size(&tenant, &digest).await;
+        let size = size.map_err(content::from_store)?;
+        Ok([(header::CONTENT_LENGTH, size.to_string())].into_response())
+    };
+    work.await
+        .map_err(|error: UseError| Refusal(error, caller.request.clone()))
+}
+
 async fn blob(
     platform: &Platform,
     project: &str,
     digest: &Digest,
     media: &str,
 ) -> Result<Response, UseError> {
-    let path = TenantPath::new(project)
-        .and_then(|tenant| platform.store.path(&tenant, digest))
-        .map_err(from_store)?;
-    let file = tokio::fs::File::open(&path)
-        .await
-        .map_err(|source| UseError::internal("content cannot be read", source))?;
-    let size = file
-        .metadata()
-        .await
-        .map_err(|source| UseError::internal("content cannot be read", source))?
-        .len();
-    let body = Body::from_stream(tokio_util::io::ReaderStream::new(file));
+    let tenant = TenantPath::new(project).map_err(content::from_store)?;
+    let read = platform.store.read(&tenant, digest).await;
+    let (size, reader) = read.map_err(content::from_store)?;
+    // Damaged content breaks the answer off at its end: the client sees that something is missing.
+    let body = Body::from_stream(tokio_util::io::ReaderStream::with_capacity(reader, PIECE));
     let headers = [
         (header::CONTENT_TYPE, media.to_owned()),
         (header::CONTENT_LENGTH, size.to_string()),
@@ -403,28 +423,24 @@ pub(crate) async fn put_blob(
             })?),
             None => None,
         };
-        let tenant = TenantPath::new(&project).map_err(from_store)?;
+        let size = request
+            .headers()
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
         let bytes = request
             .into_body()
             .into_data_stream()
             .map_err(std::io::Error::other)
             .boxed();
         let reader = tokio_util::io::StreamReader::new(bytes);
-        let (digest, size) = platform
-            .store
-            .put(&tenant, reader, UPLOAD_MAX, wanted)
-            .await
-            .map_err(from_store)?;
-        Ok(Blob { digest, size })
+        let (db, store) = (&platform.db, &platform.store);
+        let kept = content::put(db, store, &project, reader, size, wanted).await?;
+        Ok(Blob {
+            digest: kept.digest,
+            size: kept.size,
+        })
     };
     work.await
         .map(Json)
         .map_err(|error: UseError| Refusal(error, caller.request.clone()))
-}
-
-fn from_store(error: store::StoreError) -> UseError {
-    match error.code() {
-        Code::Unavailable | Code::Internal => UseError::internal("the store failed", error),
-        code => UseError::new(code, error.to_string()),
-    }
 }

@@ -47,7 +47,7 @@ pub(crate) async fn rollback(
         } else {
             read_json(&body)?
         };
-        intent::rollback(&platform, &caller, &project, &name, asked.revision).await
+        intent::rollback(&platform, &caller, &project, &name, asked).await
     };
     work.await
         .map(Json)

@@ -3,9 +3,12 @@
 //! The same spec is a no-op. A changed field of running work that cannot change is a conflict that names the
 //! fields; a finished object with another spec gives way only when the caller says so.
 
-use super::{Caller, audit, digest, pin, seal, wire};
+use super::{Caller, audit, digest, pin, recorded_digest, seal, wire};
 use crate::auth::{Verb, authorize};
+use crate::control::rows;
 use crate::error::UseError;
+use crate::git;
+use crate::pinned::Pinned;
 use crate::platform::{Platform, new_uid};
 use api::answer::ApplyAction;
 use api::immutable::Stage;
@@ -13,9 +16,9 @@ use api::{Kind, Object as Wire, Purpose, Scope};
 use base::{Code, Generation, Seq, Time};
 use db::objects::{self, Object};
 use db::versions::{self, EnvironmentVersion, Revision};
-use db::{Tx, audit as trail};
+use db::{Tx, audit as trail, blobs};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How to apply.
@@ -57,11 +60,15 @@ pub async fn apply(
             format!("is `{}`, which does not exist", wanted.kind),
         )
     })?;
-    if matches!(kind, Kind::Event) {
-        return Err(UseError::new(
-            Code::Invalid,
-            "events are written by the server alone",
-        ));
+    let by_the_server = match kind {
+        Kind::Event => Some("events are written by the server alone"),
+        Kind::PodGroup => Some(
+            "pod groups are what is found on the cluster: make pods with `schedulerName: moonshot`",
+        ),
+        _ => None,
+    };
+    if let Some(sentence) = by_the_server {
+        return Err(UseError::new(Code::Invalid, sentence));
     }
     match kind.scope() {
         Scope::Project if wanted.metadata.project.is_empty() => {
@@ -84,6 +91,11 @@ pub async fn apply(
     }
     check(&mut wanted)?;
     let (wanted, secret) = taken_apart(kind, wanted);
+    let git = if pins_anew(platform, kind, &wanted, options).await? {
+        git::pin(platform, &wanted, kind, options.dry_run).await?
+    } else {
+        git::Pins::new()
+    };
     let request = Arc::new(Request {
         caller: caller.clone(),
         kind,
@@ -92,6 +104,7 @@ pub async fn apply(
         options,
         now,
         key: platform.key.clone(),
+        git,
     });
     platform
         .db
@@ -105,6 +118,34 @@ pub async fn apply(
             ApplyError::DryRun(applied) => Ok(*applied),
             ApplyError::Use(error) => Err(error),
         })
+}
+
+/// Whether applying this would pin references anew. Looked at before the write, because a repository is not asked
+/// within one; who changes the object in between only makes a fetch needless.
+async fn pins_anew(
+    platform: &Platform,
+    kind: Kind,
+    wanted: &Wire,
+    options: Options,
+) -> Result<bool, UseError> {
+    if !matches!(kind, Kind::Job | Kind::App) {
+        return Ok(false);
+    }
+    let metadata = &wanted.metadata;
+    let found = objects::read(
+        &platform.db,
+        kind.as_str(),
+        &metadata.project,
+        &metadata.name,
+    )
+    .await?;
+    Ok(match found {
+        None => true,
+        Some(found) if kind == Kind::App => {
+            wire::revised(&found.spec) != wire::revised(&wanted.spec)
+        }
+        Some(found) => options.replace && found.finished_at.is_some() && found.spec != wanted.spec,
+    })
 }
 
 /// Every invalid field is told; the spec is then in its one canonical form, so that equal specs are equal JSON.
@@ -178,6 +219,7 @@ struct Request {
     options: Options,
     now: Time,
     key: Vec<u8>,
+    git: git::Pins,
 }
 
 impl Request {
@@ -270,7 +312,10 @@ impl Request {
     }
 
     async fn update(&self, tx: &mut Tx<'_>, found: Object) -> Result<Applied, UseError> {
-        let spec = wire::map_or_empty(self.wanted.spec.clone());
+        let mut spec = wire::map_or_empty(self.wanted.spec.clone());
+        if self.kind == Kind::ModelVersion {
+            super::model::filled(&mut spec, &found.spec);
+        }
         let metadata = &self.wanted.metadata;
         let same_secret = self.secret.is_none()
             || found.desired["keyed"].as_str() == Some(&self.keyed_digest(&found));
@@ -316,7 +361,7 @@ impl Request {
             );
             return Err(UseError::new(Code::Conflict, detail));
         }
-        let before = self.digest_of(&found);
+        let before = recorded_digest(&found);
         let diff = api::diff::lines("spec", &found.spec, &spec);
         let mut object = Object {
             spec,
@@ -360,11 +405,7 @@ impl Request {
                 .expect("entries are JSON")
                 .as_bytes(),
         );
-        mac.finalize()
-            .into_bytes()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        base::hex(mac.finalize().into_bytes())
     }
 
     async fn tenant(&self, tx: &mut Tx<'_>) -> Result<String, UseError> {
@@ -395,12 +436,7 @@ impl Request {
             Kind::Environment => self.environment(tx, object).await,
             Kind::Secret => self.secret(tx, object).await,
             Kind::ModelVersion => {
-                if let Some(digest) = object.spec["digest"]
-                    .as_str()
-                    .and_then(|text| text.parse().ok())
-                {
-                    versions::hold(tx, &object.project, digest, object.uid, "model").await?;
-                }
+                super::model::adopt(tx, &self.caller, object, self.now).await?;
                 Ok(Vec::new())
             }
             Kind::Tenant
@@ -410,6 +446,7 @@ impl Request {
             | Kind::Cluster
             | Kind::Node
             | Kind::Model
+            | Kind::PodGroup
             | Kind::Event => Ok(Vec::new()),
         }
     }
@@ -451,10 +488,11 @@ impl Request {
             return Ok(vec!["the running Job takes over what changed".to_owned()]);
         }
         let spec = typed(&object.spec)?;
-        let pinned = pin::job(tx, &object.project, &spec).await?;
+        let pinned = pin::job(tx, &object.project, &spec, &self.git).await?;
         for digest in pin::digests(&pinned) {
-            versions::hold(tx, &object.project, digest, object.uid, "job").await?;
+            blobs::hold(tx, &object.project, digest, object.uid, "job").await?;
         }
+        self.tell_commits(tx, object, &pinned).await?;
         object.desired = json!({"pinned": pinned});
         object.phase = "Queued".to_owned();
         object.status =
@@ -478,20 +516,20 @@ impl Request {
     ) -> Result<Vec<String>, UseError> {
         self.check_queue(tx, object).await?;
         if let Some(old) = old
-            && old.spec["template"] == object.spec["template"]
+            && wire::revised(&old.spec) == wire::revised(&object.spec)
         {
             return Ok(vec![
                 "no replica is replaced: the template is the same".to_owned(),
             ]);
         }
         let spec = typed(&object.spec)?;
-        let pinned = pin::app(tx, &object.project, &spec).await?;
+        let pinned = pin::app(tx, &object.project, &spec, &self.git).await?;
         let number = versions::get_revisions(tx, object.uid)
             .await?
             .first()
             .map_or(1, |newest| newest.number + 1);
         for digest in pin::digests(&pinned) {
-            versions::hold(
+            blobs::hold(
                 tx,
                 &object.project,
                 digest,
@@ -500,10 +538,11 @@ impl Request {
             )
             .await?;
         }
+        self.tell_commits(tx, object, &pinned).await?;
         let revision = Revision {
             app: object.uid,
             number,
-            template: object.spec["template"].clone(),
+            template: wire::revised(&object.spec),
             pinned: serde_json::to_value(&pinned).expect("pins are JSON"),
             state: "Target".to_owned(),
             message: String::new(),
@@ -522,6 +561,27 @@ impl Request {
             object.status = status;
         }
         Ok(vec![format!("revision {number} would be rolled out")])
+    }
+
+    /// Which commits the code was taken from, as an event: the spec says what was asked for.
+    async fn tell_commits(
+        &self,
+        tx: &mut Tx<'_>,
+        object: &Object,
+        pinned: &Pinned,
+    ) -> Result<(), UseError> {
+        let mut told = BTreeSet::new();
+        for git in pinned
+            .programs
+            .values()
+            .filter_map(|program| program.git.as_ref())
+        {
+            if told.insert(&git.commit) {
+                let sentence = format!("the code is commit {} of {}", git.commit, git.url);
+                rows::record(tx, object, false, "CodePinned", &sentence, self.now).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn environment(
@@ -602,7 +662,12 @@ pub async fn seed(platform: &Platform) -> Result<(), UseError> {
         object(Kind::Project, "default", json!({})),
         object(Kind::Pool, "default", json!({})),
         object(Kind::Queue, "default", json!({"projects": ["default"]})),
-        object(Kind::Cluster, &platform.cluster, json!({"engine": "local"})),
+        // The one Cluster is named after its engine.
+        object(
+            Kind::Cluster,
+            &platform.cluster,
+            json!({"engine": platform.cluster}),
+        ),
     ];
     for seed in seeds {
         let kind = Kind::find(&seed.kind).expect("seeds are of known kinds");

@@ -1,16 +1,21 @@
 //! What subresources want: cancel, suspend, scale, roll back, cordon, delete. Each writes what is wanted; the
 //! controllers make it so.
 
-use super::{Caller, audit, digest, read, wire};
+use super::{Caller, audit, digest, read, recorded_digest, wire};
 use crate::auth::{Verb, authorize};
+use crate::control::rows;
 use crate::error::UseError;
 use crate::platform::Platform;
+use api::answer::RollbackRequest;
 use api::{Kind, Object as Wire};
 use base::Code;
 use db::objects::{self, Object};
 use db::{audit as trail, versions};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
+
+/// Characters of a reason that are kept.
+const REASON_CHARS_MAX: usize = 500;
 
 /// Changes one object in a transaction, with its entry in the audit trail.
 async fn change(
@@ -20,6 +25,24 @@ async fn change(
     kind: Kind,
     project: &str,
     name: &str,
+    edit: impl Fn(&mut Object) -> Result<(), UseError> + Send + Sync + 'static,
+) -> Result<Wire, UseError> {
+    change_and_tell(platform, caller, verb, kind, project, name, None, edit).await
+}
+
+/// The same, with an event that warns where something changed: its code and its sentence.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one for each column of the audit trail"
+)]
+async fn change_and_tell(
+    platform: &Platform,
+    caller: &Caller,
+    verb: &'static str,
+    kind: Kind,
+    project: &str,
+    name: &str,
+    told: Option<(&'static str, String)>,
     edit: impl Fn(&mut Object) -> Result<(), UseError> + Send + Sync + 'static,
 ) -> Result<Wire, UseError> {
     let needed = if kind.scope() == api::Scope::Project {
@@ -34,11 +57,12 @@ async fn change(
     platform
         .db
         .write(None, move |tx| {
-            let (edit, caller, project, name) = (
+            let (edit, caller, project, name, told) = (
                 Arc::clone(&edit),
                 caller.clone(),
                 project.clone(),
                 name.clone(),
+                told.clone(),
             );
             Box::pin(async move {
                 let found = objects::get(tx, kind.as_str(), &project, &name).await?;
@@ -54,6 +78,9 @@ async fn change(
                     object.generation = object.generation.next();
                 }
                 object.seq = objects::update(tx, &object).await?;
+                if let Some((code, sentence)) = &told {
+                    rows::record(tx, &object, true, code, sentence, now).await?;
+                }
                 let (before, after) = (digest(&found.spec), digest(&object.spec));
                 trail::add(tx, &audit(&caller, verb, &object, &before, &after)).await?;
                 Ok(wire::object(&object))
@@ -184,7 +211,7 @@ pub async fn rollback(
     caller: &Caller,
     project: &str,
     name: &str,
-    to: Option<u32>,
+    asked: RollbackRequest,
 ) -> Result<Wire, UseError> {
     let object = read::stored(platform, &caller.actor, Kind::App, project, name).await?;
     let revisions = versions::revisions(&platform.db, object.uid).await?;
@@ -197,7 +224,7 @@ pub async fn rollback(
         .rev()
         .map(|revision| revision.number.to_string())
         .collect();
-    let to = match to {
+    let to = match asked.revision {
         Some(to) => to,
         None => {
             let before = revisions
@@ -215,19 +242,31 @@ pub async fn rollback(
         let message = format!("is {to}; app `{name}` has revisions {}", known.join(", "));
         return Err(UseError::field("revision", message));
     };
-    let template = revision.template.clone();
-    change(
+    let (template, model) = wire::unrevised(&revision.template);
+    let told = asked.reason.map(|reason| {
+        let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+        (
+            "SteppedBack",
+            format!("all requests go to revision {to} again: {reason}"),
+        )
+    });
+    change_and_tell(
         platform,
         caller,
         "rollback",
         Kind::App,
         project,
         name,
+        told,
         move |object| {
             object.desired["target"] = json!(to);
             object.desired["ignoreTraffic"] = json!(true);
-            // The spec says what is wanted: the old template again.
+            // The spec says what is wanted: the old template and model again.
             object.spec["template"] = template.clone();
+            if let Some(spec) = object.spec.as_object_mut() {
+                spec.remove("model");
+                spec.extend(model.clone().map(|model| ("model".to_owned(), model)));
+            }
             Ok(())
         },
     )
@@ -251,7 +290,9 @@ pub async fn cordon(
         name,
         move |object| {
             object.spec["unschedulable"] = json!(on);
-            if !on && let Some(taints) = object.spec["taints"].as_array_mut() {
+            // Indexing for change would write a `null` where there are no taints.
+            let taints = object.spec.get_mut("taints").and_then(Value::as_array_mut);
+            if !on && let Some(taints) = taints {
                 taints.retain(|taint| taint["key"] != DRAIN);
             }
             Ok(())
@@ -331,6 +372,10 @@ pub async fn delete(
     };
     authorize(&caller.actor, needed, project)?;
     let object = read::stored(platform, &caller.actor, kind, project, name).await?;
+    if kind == Kind::PodGroup {
+        let detail = "a PodGroup is what is found on the cluster: delete its pods there";
+        return Err(UseError::new(Code::Conflict, detail));
+    }
     if dry_run {
         return Ok(wire::object(&object));
     }
@@ -367,10 +412,13 @@ pub async fn delete(
         .write(None, move |tx| {
             let (object, caller) = (object.clone(), caller.clone());
             Box::pin(async move {
+                if kind == Kind::Model {
+                    super::model::remove_versions(tx, &caller, &object).await?;
+                }
                 objects::remove(tx, &object).await?;
                 trail::add(
                     tx,
-                    &audit(&caller, "delete", &object, &digest(&object.spec), ""),
+                    &audit(&caller, "delete", &object, &recorded_digest(&object), ""),
                 )
                 .await?;
                 Ok(wire::object(&object))

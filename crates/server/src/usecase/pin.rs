@@ -2,6 +2,7 @@
 //! one that does not exist is told, by its path, with the nearest name.
 
 use crate::error::UseError;
+use crate::git;
 use crate::pinned::{Pinned, PinnedEnvironment, PinnedProgram, TEMPLATE};
 use crate::program;
 use api::FieldError;
@@ -9,13 +10,21 @@ use api::app::AppSpec;
 use api::common::{Input, ProgramSpec};
 use api::environment::EnvironmentSpec;
 use api::job::{JobSpec, JobStatus};
+use api::served::{ModelSource, ServedModel};
 use base::Digest;
-use db::{DbError, Tx, objects};
+use db::{DbError, Tx, blobs, objects};
+use std::collections::BTreeMap;
 
 /// Pins of a Job, and the digests it holds.
-pub async fn job(tx: &mut Tx<'_>, project: &str, spec: &JobSpec) -> Result<Pinned, UseError> {
+pub async fn job(
+    tx: &mut Tx<'_>,
+    project: &str,
+    spec: &JobSpec,
+    git: &git::Pins,
+) -> Result<Pinned, UseError> {
     let mut pins = Pins {
         project,
+        git,
         errors: Vec::new(),
     };
     let mut pinned = Pinned::default();
@@ -41,14 +50,23 @@ pub async fn job(tx: &mut Tx<'_>, project: &str, spec: &JobSpec) -> Result<Pinne
 }
 
 /// Pins of an App's template.
-pub async fn app(tx: &mut Tx<'_>, project: &str, spec: &AppSpec) -> Result<Pinned, UseError> {
+pub async fn app(
+    tx: &mut Tx<'_>,
+    project: &str,
+    spec: &AppSpec,
+    git: &git::Pins,
+) -> Result<Pinned, UseError> {
     let mut pins = Pins {
         project,
+        git,
         errors: Vec::new(),
     };
-    let program = pins
+    let mut program = pins
         .program(tx, "spec.template", &spec.template.program)
         .await?;
+    if let Some(model) = &spec.model {
+        program.model = pins.served(tx, model).await?;
+    }
     let mut pinned = Pinned::default();
     pinned.programs.insert(TEMPLATE.to_owned(), program);
     pins.done(pinned)
@@ -56,6 +74,7 @@ pub async fn app(tx: &mut Tx<'_>, project: &str, spec: &AppSpec) -> Result<Pinne
 
 struct Pins<'a> {
     project: &'a str,
+    git: &'a git::Pins,
     errors: Vec<FieldError>,
 }
 
@@ -92,15 +111,22 @@ impl Pins<'_> {
         }
         if let Some(code) = &program.code {
             pinned.code = code.digest;
+            if let Some(digest) = code.digest {
+                self.check_kept(tx, &format!("{path}.code.digest"), digest)
+                    .await?;
+            }
+            if let Some((digest, git)) = code
+                .git
+                .as_ref()
+                .and_then(|git| self.git.get(&git::key(git)))
+            {
+                pinned.code = Some(*digest);
+                pinned.git = Some(git.clone());
+            }
             if code.dir.is_some() {
                 self.error(
                     format!("{path}.code.dir"),
                     "is uploaded by the command line, which then sends `digest`",
-                );
-            } else if code.git.is_some() {
-                self.error(
-                    format!("{path}.code.git"),
-                    "is not supported yet; upload a directory with `dir` instead",
                 );
             }
         }
@@ -136,6 +162,18 @@ impl Pins<'_> {
             }
         }
         Ok(pinned)
+    }
+
+    async fn check_kept(
+        &mut self,
+        tx: &mut Tx<'_>,
+        path: &str,
+        digest: Digest,
+    ) -> Result<(), DbError> {
+        if kept(tx, self.project, digest).await?.is_none() {
+            self.error(path.to_owned(), not_kept(digest));
+        }
+        Ok(())
     }
 
     async fn environment(
@@ -209,26 +247,67 @@ impl Pins<'_> {
         input: &Input,
     ) -> Result<Option<Digest>, UseError> {
         if let Some(digest) = input.digest {
+            self.check_kept(tx, &format!("{path}.digest"), digest)
+                .await?;
             return Ok(Some(digest));
         }
         if let Some(model) = &input.model {
             return self.model(tx, path, model).await;
         }
-        let Some(from) = &input.job else {
-            return Ok(None);
-        };
-        let Some(object) = objects::get(tx, "Job", self.project, &from.name).await? else {
-            let message = self.missing(tx, "Job", &from.name).await?;
-            self.error(format!("{path}.job.name"), message);
+        match &input.job {
+            Some(from) => {
+                let [at_name, at_output] =
+                    ["name", "output"].map(|field| format!("{path}.job.{field}"));
+                self.output(tx, [&at_name, &at_output], &from.name, &from.output)
+                    .await
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The model of an App, by version; what a Job left is version 1.
+    async fn served(
+        &mut self,
+        tx: &mut Tx<'_>,
+        model: &ServedModel,
+    ) -> Result<BTreeMap<u32, Digest>, UseError> {
+        let at = "spec.model.uri";
+        let mut found = BTreeMap::new();
+        match model.source() {
+            // It was checked before.
+            Err(_) => {}
+            Ok(ModelSource::Job { name, output }) => {
+                let digest = self.output(tx, [at, at], name, output).await?;
+                found.extend(digest.map(|digest| (1, digest)));
+            }
+            Ok(ModelSource::Model { name, version }) => {
+                found.extend(self.version(tx, at, name, version).await?);
+                for (n, further) in model.versions.iter().enumerate() {
+                    let at = format!("spec.model.versions[{n}]");
+                    found.extend(self.version(tx, &at, name, Some(*further)).await?);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// What a Job left; the paths are of the Job's name and the output's.
+    async fn output(
+        &mut self,
+        tx: &mut Tx<'_>,
+        [at_job, at_output]: [&str; 2],
+        job: &str,
+        output: &str,
+    ) -> Result<Option<Digest>, UseError> {
+        let Some(object) = objects::get(tx, "Job", self.project, job).await? else {
+            let message = self.missing(tx, "Job", job).await?;
+            self.error(at_job.to_owned(), message);
             return Ok(None);
         };
         let status: JobStatus = serde_json::from_value(object.status).unwrap_or_default();
-        if let Some(output) = status
-            .outputs
-            .iter()
-            .find(|output| output.name == from.output)
-        {
-            return Ok(Some(output.digest));
+        let left = status.outputs.iter().find(|left| left.name == output);
+        if let Some(left) = left {
+            return Ok(Some(left.digest));
         }
         let message = if status.phase.is_over() {
             let known: Vec<&str> = status
@@ -236,20 +315,15 @@ impl Pins<'_> {
                 .iter()
                 .map(|output| output.name.as_str())
                 .collect();
-            format!(
-                "names output `{}`; job `{}` left: {}",
-                from.output,
-                from.name,
-                known.join(", ")
-            )
+            let known = known.join(", ");
+            format!("names output `{output}`; job `{job}` left: {known}")
         } else {
             format!(
-                "is not there yet: job `{}` is {}; wait for it with `moonshot wait`",
-                from.name,
+                "is not there yet: job `{job}` is {}; wait for it with `moonshot wait`",
                 status.phase.as_str()
             )
         };
-        self.error(format!("{path}.job.output"), message);
+        self.error(at_output.to_owned(), message);
         Ok(None)
     }
 
@@ -260,32 +334,43 @@ impl Pins<'_> {
         reference: &str,
     ) -> Result<Option<Digest>, UseError> {
         let (name, version) = split(reference);
+        // Validation has seen that it is a number.
+        let version = version.and_then(|version| version.parse().ok());
+        let found = self
+            .version(tx, &format!("{path}.model"), name, version)
+            .await?;
+        Ok(found.map(|(_, digest)| digest))
+    }
+
+    /// A version of a Model, or its newest, with its number.
+    async fn version(
+        &mut self,
+        tx: &mut Tx<'_>,
+        at: &str,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<Option<(u32, Digest)>, UseError> {
         let Some(model) = objects::get(tx, "Model", self.project, name).await? else {
             let message = self.missing(tx, "Model", name).await?;
-            self.error(format!("{path}.model"), message);
+            self.error(at.to_owned(), message);
             return Ok(None);
         };
-        let latest = model.status["latest"].as_u64().unwrap_or(0).to_string();
-        let version = version.unwrap_or(&latest);
-        let object = objects::get(
-            tx,
-            "ModelVersion",
-            self.project,
-            &format!("{name}-v{version}"),
-        )
-        .await?;
+        let latest = model.status["latest"].as_u64().unwrap_or(0);
+        let latest = u32::try_from(latest).unwrap_or(u32::MAX);
+        let version = version.unwrap_or(latest);
+        let key = format!("{name}-v{version}");
+        let object = objects::get(tx, "ModelVersion", self.project, &key).await?;
         let digest = object.and_then(|object| {
             object.spec["digest"]
                 .as_str()
                 .and_then(|text| text.parse().ok())
         });
         if digest.is_none() {
-            self.error(
-                format!("{path}.model"),
-                format!("names version `{version}`; model `{name}` has versions 1 to {latest}"),
-            );
+            let message =
+                format!("names version `{version}`; model `{name}` has versions 1 to {latest}");
+            self.error(at.to_owned(), message);
         }
-        Ok(digest)
+        Ok(digest.map(|digest| (version, digest)))
     }
 
     /// `names "x", which does not exist; did you mean "y"?`
@@ -309,13 +394,30 @@ fn split(reference: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// Bytes of content that can be had; it is young again.
+pub async fn kept(tx: &mut Tx<'_>, project: &str, digest: Digest) -> Result<Option<u64>, DbError> {
+    blobs::touch(tx, project, digest).await?;
+    blobs::size(tx, project, digest).await
+}
+
+/// What to say of content that cannot be had.
+pub fn not_kept(digest: Digest) -> String {
+    format!("names content {digest}, which is not kept in this project; upload it first")
+}
+
 /// Every digest that pins name: somebody holds them from now on.
 pub fn digests(pinned: &Pinned) -> Vec<Digest> {
     let of = |program: &PinnedProgram| {
         program
             .code
             .into_iter()
-            .chain(program.inputs.values().copied())
+            .chain(
+                program
+                    .inputs
+                    .values()
+                    .chain(program.model.values())
+                    .copied(),
+            )
             .collect::<Vec<_>>()
     };
     pinned.programs.values().flat_map(of).collect()

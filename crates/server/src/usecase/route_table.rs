@@ -4,8 +4,8 @@
 use crate::error::UseError;
 use crate::platform::Platform;
 use api::app::{AppSpec, AppStatus, RouteAuth};
+use db::access;
 use db::objects::{self, Filter, Object};
-use db::{access, versions};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ pub async fn snapshot(platform: &Platform) -> Result<Value, UseError> {
         };
         let (apps, has_more) = objects::list(&platform.db, "App", &filter).await?;
         for app in &apps {
-            routes.extend(route(platform, app, &tokens).await?);
+            routes.extend(route(app, &tokens));
         }
         after = apps.last().map(|app| (app.created_at, app.uid));
         if !has_more {
@@ -40,17 +40,15 @@ pub async fn snapshot(platform: &Platform) -> Result<Value, UseError> {
     Ok(json!({"version": 1, "routes": routes}))
 }
 
-async fn route(
-    platform: &Platform,
-    app: &Object,
-    tokens: &[access::Token],
-) -> Result<Option<Value>, UseError> {
-    let (Ok(spec), Ok(status)) = (
-        serde_json::from_value::<AppSpec>(app.spec.clone()),
-        serde_json::from_value::<AppStatus>(app.status.clone()),
-    ) else {
-        return Ok(None);
-    };
+/// Errors in a hundred answers that a newer Revision may have more than the older one.
+const STEP_BACK_ERRORS: f64 = 3.0;
+/// Times of the older Revision's time to answer that a newer one may take.
+const STEP_BACK_LATENCY: f64 = 1.5;
+
+/// An App's route; `None` where a newer server wrote it in words that this one does not know.
+fn route(app: &Object, tokens: &[access::Token]) -> Option<Value> {
+    let spec: AppSpec = serde_json::from_value(app.spec.clone()).ok()?;
+    let status: AppStatus = serde_json::from_value(app.status.clone()).ok()?;
     let route = spec.route.clone().unwrap_or_default();
     let port = match &route.port {
         Some(port) => port.clone(),
@@ -106,23 +104,32 @@ async fn route(
         .filter(|token| may_call(token, &app.project, &app.name))
         .map(|token| token.hash.as_str())
         .collect();
-    // Reading the Revisions keeps a deleted App out: it has none.
-    let exists = !versions::revisions(&platform.db, app.uid).await?.is_empty();
-    Ok(exists.then(|| {
-        json!({
-            "app": app.name,
-            "project": app.project,
-            "uid": app.uid,
-            "host": route.host,
-            "path": route.path.clone().unwrap_or_else(|| format!("/{}/{}", app.project, app.name)),
-            "stripPrefix": route.strip_prefix.unwrap_or(true),
-            "protocol": protocol,
-            "auth": auth,
-            "tokens": accepted,
-            "timeoutMs": route.timeout.map_or(60_000, base::Span::as_ms),
-            "targets": targets,
-        })
+    Some(json!({
+        "app": app.name,
+        "project": app.project,
+        "uid": app.uid,
+        "host": route.host,
+        "path": route.path.clone().unwrap_or_else(|| format!("/{}/{}", app.project, app.name)),
+        "stripPrefix": route.strip_prefix.unwrap_or(true),
+        "protocol": protocol,
+        "auth": auth,
+        "tokens": accepted,
+        "timeoutMs": route.timeout.map_or(60_000, base::Span::as_ms),
+        "targets": targets,
+        "stepBack": step_back(app, &spec),
     }))
+}
+
+/// When the newer of two Revisions is given up; only while the spec shares requests out.
+fn step_back(app: &Object, spec: &AppSpec) -> Option<Value> {
+    let rule = spec.rollout.step_back.clone().unwrap_or_default();
+    let shares = !spec.traffic.is_empty() && app.desired["ignoreTraffic"] != true;
+    shares.then(|| {
+        json!({
+            "errors": rule.errors.unwrap_or(STEP_BACK_ERRORS),
+            "latency": rule.latency.unwrap_or(STEP_BACK_LATENCY),
+        })
+    })
 }
 
 /// Shares by Revision: as the spec says, else everything to all that is ready, in proportion.

@@ -18,18 +18,22 @@ pub fn seal(
 ) -> Result<Vec<u8>, UseError> {
     let plain = serde_json::to_vec(entries)
         .map_err(|source| UseError::internal("cannot write a Secret", source))?;
+    seal_bytes(key, &bound(secret, version), &plain)
+}
+
+/// Seals bytes. What they are bound to must be the same when they are opened.
+pub fn seal_bytes(key: &[u8], bound: &str, plain: &[u8]) -> Result<Vec<u8>, UseError> {
     let mut nonce = [0; NONCE_LEN];
     getrandom::fill(&mut nonce).expect("the kernel gives random bytes");
-    let bound = bound(secret, version);
     let sealed = cipher(key)?
         .encrypt(
             &XNonce::from(nonce),
             Payload {
-                msg: &plain,
+                msg: plain,
                 aad: bound.as_bytes(),
             },
         )
-        .map_err(|_| UseError::internal("cannot seal a Secret", "the cipher refused"))?;
+        .map_err(|_| UseError::internal("cannot seal", "the cipher refused"))?;
     Ok([nonce.as_slice(), &sealed].concat())
 }
 
@@ -40,16 +44,15 @@ pub fn open(
     version: u32,
     sealed: &[u8],
 ) -> Result<BTreeMap<String, Vec<u8>>, UseError> {
-    let damaged = || {
-        UseError::internal(
-            "cannot open a Secret",
-            "it was sealed under another key, or it is damaged",
-        )
-    };
+    let plain = open_bytes(key, &bound(secret, version), sealed)?;
+    serde_json::from_slice(&plain).map_err(|_| damaged())
+}
+
+/// Opens bytes.
+pub fn open_bytes(key: &[u8], bound: &str, sealed: &[u8]) -> Result<Vec<u8>, UseError> {
     let (nonce, body) = sealed.split_at_checked(NONCE_LEN).ok_or_else(damaged)?;
     let nonce: [u8; NONCE_LEN] = nonce.try_into().map_err(|_| damaged())?;
-    let bound = bound(secret, version);
-    let plain = cipher(key)?
+    cipher(key)?
         .decrypt(
             &XNonce::from(nonce),
             Payload {
@@ -57,8 +60,14 @@ pub fn open(
                 aad: bound.as_bytes(),
             },
         )
-        .map_err(|_| damaged())?;
-    serde_json::from_slice(&plain).map_err(|_| damaged())
+        .map_err(|_| damaged())
+}
+
+fn damaged() -> UseError {
+    UseError::internal(
+        "cannot open what was sealed",
+        "it was sealed under another key, or it is damaged",
+    )
 }
 
 fn cipher(key: &[u8]) -> Result<XChaCha20Poly1305, UseError> {

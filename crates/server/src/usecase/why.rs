@@ -8,12 +8,36 @@ use api::Kind;
 use api::answer::Why;
 use db::control;
 use sched::{Explanation, Standing, TaskId};
+use std::time::Duration;
 
 /// Tasks of one owner that are asked about: an array's first ones tell for all.
 const TASKS_MAX: usize = 8;
 
+/// Right after `apply` the controllers have not looked at an object yet; asked then, the answer waits this long for them.
+const LOOK: Duration = Duration::from_secs(2);
+/// How often it is looked again meanwhile.
+const PERIOD: Duration = Duration::from_millis(100);
+
 /// Why an object is as it is.
 pub async fn why(
+    platform: &Platform,
+    actor: &Actor,
+    kind: Kind,
+    project: &str,
+    name: &str,
+) -> Result<Why, UseError> {
+    let deadline = tokio::time::Instant::now() + LOOK;
+    loop {
+        let why = as_it_is(platform, actor, kind, project, name).await?;
+        let is_known = !why.reason.is_empty() || kind != Kind::Job && kind != Kind::App;
+        if is_known || tokio::time::Instant::now() >= deadline {
+            return Ok(why);
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+async fn as_it_is(
     platform: &Platform,
     actor: &Actor,
     kind: Kind,
@@ -27,7 +51,7 @@ pub async fn why(
         reason: status("reason"),
         details: Vec::new(),
     };
-    if object.finished_at.is_some() || !matches!(kind, Kind::Job | Kind::App) {
+    if object.finished_at.is_some() || !matches!(kind, Kind::Job | Kind::App | Kind::PodGroup) {
         return Ok(told);
     }
     let tasks: Vec<TaskId> = control::waiting_tasks_of(&platform.db, object.uid)
@@ -40,8 +64,15 @@ pub async fn why(
         return Ok(told);
     }
     let Some(sched) = platform.sched() else {
+        let leader = crate::control::leader::leader_address(platform).await?;
+        let detail = match leader {
+            Some(address) => format!(
+                "the scheduler's reasons are known by the server that leads, at {address}; ask it with MOONSHOT_SERVER=http://{address}"
+            ),
+            None => "no server leads at the moment; ask again in a few seconds".to_owned(),
+        };
         return Ok(Why {
-            details: vec!["another server leads; ask it for the scheduler's reasons".to_owned()],
+            details: vec![detail],
             ..told
         });
     };
@@ -57,7 +88,7 @@ fn sentence(phase: &str, message: &str, name: &str) -> String {
     }
 }
 
-fn explained(explanation: &Explanation) -> Option<Why> {
+pub(crate) fn explained(explanation: &Explanation) -> Option<Why> {
     let position = match &explanation.standing {
         Standing::Waiting { position } => *position,
         Standing::Starting => {
@@ -105,7 +136,11 @@ fn code(blocker: &sched::Blocker) -> &'static str {
         Blocker::Full { .. } => "CapacityFull",
         Blocker::Topology { .. } => "Topology",
         Blocker::Reserved { .. } => "Reserved",
+        Blocker::Scattered { .. } => "Scattered",
+        Blocker::Promised { .. } => "Promised",
+        Blocker::Together => "Together",
         Blocker::Behind { .. } => "Behind",
+        Blocker::Budget { .. } => "DisruptionBudget",
         Blocker::WaitingForRelease { .. } => "WaitingForRelease",
         Blocker::NotYetDecided => "NotYetDecided",
     }

@@ -32,6 +32,22 @@ pub fn object(object: &Object) -> Wire {
     }
 }
 
+/// What a Revision keeps of an App's spec ([`api::app::Revised`]): the template, and the model in it.
+pub fn revised(spec: &Value) -> Value {
+    let mut revised = map_or_empty(spec["template"].clone());
+    if let Some(model) = spec.get("model") {
+        revised["model"] = model.clone();
+    }
+    revised
+}
+
+/// The template and the model of what a Revision keeps.
+pub fn unrevised(revised: &Value) -> (Value, Option<Value>) {
+    let mut template = map_or_empty(revised.clone());
+    let model = template.as_object_mut().and_then(|map| map.remove("model"));
+    (template, model)
+}
+
 /// An event as an object.
 pub fn event(event: &Event) -> Wire {
     Wire {

@@ -110,6 +110,7 @@ impl Engine for Words {
                     started: Some(Time::from_ms(0)),
                     restarts: 0,
                     last_failure: None,
+                    unready: None,
                     endpoint: ready.then(|| Endpoint {
                         addresses: addresses.collect(),
                         since: Time::from_ms(0),
@@ -169,6 +170,8 @@ impl Engine for Words {
                     memory: Bytes(8 << 30),
                     ..Resources::default()
                 },
+                slots_max: 0,
+                taints: Vec::new(),
                 labels: BTreeMap::new(),
                 devices: Vec::new(),
                 warnings: Vec::new(),
@@ -180,6 +183,7 @@ impl Engine for Words {
                 nodes_gone: Vec::new(),
                 replicas: state.replicas.values().cloned().collect(),
                 replicas_gone: state.gone.clone(),
+                ..Observation::default()
             })
         })
     }

@@ -54,6 +54,34 @@ async fn a_failure_is_retried_as_often_as_said() {
         [1, 1, 1],
         "each attempt is started once"
     );
+    let path = "/v1/projects/default/jobs/flaky/attempts";
+    let attempts = server.call("GET", path, Value::Null).await.body;
+    let attempts = attempts["items"].as_array().unwrap();
+    let numbers: Vec<&Value> = attempts.iter().map(|each| &each["attempt"]).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+    for attempt in attempts {
+        assert_eq!(attempt["phase"], "Failed", "{attempt:#}");
+        assert_eq!(attempt["charged"], true, "{attempt:#}");
+        assert_eq!(attempt["replicas"][0]["exitCode"], 3, "{attempt:#}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_was_taken_back_lets_the_next_server_lead() {
+    let server = Server::start().await;
+    let ends = |name| job(name, "{command: [exit, '0']}");
+    server.apply(&ends("first")).await;
+    server.wait_for("jobs", "first", "Succeeded").await;
+    for verb in ["cordon", "uncordon"] {
+        let path = format!("/v1/nodes/node-1/{verb}");
+        let answer = server.call("POST", &path, Value::Null).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let node = server.call("GET", "/v1/nodes/node-1", Value::Null).await;
+    assert_eq!(node.body["spec"], json!({"unschedulable": false}));
+    let server = server.restart().await;
+    server.apply(&ends("second")).await;
+    server.wait_for("jobs", "second", "Succeeded").await;
 }
 
 #[tokio::test]

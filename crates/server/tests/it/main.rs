@@ -3,5 +3,10 @@
 
 mod api;
 mod engine;
+mod garbage;
 mod jobs;
+mod models;
+mod nodes;
+mod promises;
+mod routes;
 mod server;

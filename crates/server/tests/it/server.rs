@@ -18,12 +18,18 @@ use tower::ServiceExt;
 /// A server with its directory; its loops end with it.
 pub(crate) struct Server {
     pub(crate) engine: Arc<Words>,
+    pub(crate) platform: Arc<Platform>,
     pub(crate) router: Router,
     pub(crate) token: String,
     pub(crate) stop: CancellationToken,
     tasks: JoinSet<()>,
     dir: Arc<tempfile::TempDir>,
 }
+
+/// The installation's key.
+pub(crate) const KEY: [u8; 32] = [7; 32];
+/// After this long a silent node is given up.
+const NODE_LOST_AFTER: base::Span = base::Span::from_ms(300);
 
 /// An answer.
 #[derive(Debug)]
@@ -35,14 +41,22 @@ pub(crate) struct Answer {
 impl Server {
     /// A fresh one.
     pub(crate) async fn start() -> Server {
-        Server::on(
-            Arc::new(tempfile::tempdir().unwrap()),
-            Arc::new(Words::default()),
-        )
-        .await
+        let words = Arc::new(Words::default());
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        Server::on(dir, Arc::clone(&words), words).await
     }
 
-    async fn on(dir: Arc<tempfile::TempDir>, engine: Arc<Words>) -> Server {
+    /// A fresh one on another engine.
+    pub(crate) async fn start_on(engine: Arc<dyn engine::Engine>) -> Server {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        Server::on(dir, Arc::new(Words::default()), engine).await
+    }
+
+    async fn on(
+        dir: Arc<tempfile::TempDir>,
+        words: Arc<Words>,
+        engine: Arc<dyn engine::Engine>,
+    ) -> Server {
         let data = dir.path();
         let stop = CancellationToken::new();
         let clock = SystemClock::default();
@@ -56,17 +70,24 @@ impl Server {
         .unwrap();
         let platform = Arc::new(Platform::new(Parts {
             db,
-            store: store::Store::open(data.join("store")).unwrap(),
+            store: store::Store::directory(&data.join("store")).unwrap(),
+            content_grace: base::Span::from_secs(6 * 3_600),
             logs: logs::Logs::open(data.join("logs")).unwrap(),
-            engine: Arc::clone(&engine) as Arc<dyn engine::Engine>,
+            dropped: Arc::default(),
+            log_bounds: server::platform::LogBounds {
+                kept: base::Span::from_secs(86_400),
+                bytes: base::Bytes(1 << 30),
+            },
+            engine,
             cluster: "local".to_owned(),
             clock: Arc::new(clock),
             venvs: Venvs::new(data.join("environments")),
-            key: vec![7; 32],
+            key: KEY.to_vec(),
             gateway_url: "http://127.0.0.1:1".to_owned(),
             console_url: None,
             console: None,
             hosts: Hosts::default(),
+            node_lost_after: NODE_LOST_AFTER,
             stop: stop.clone(),
         }));
         let token = auth::bootstrap(&platform, &data.join("token"))
@@ -77,9 +98,10 @@ impl Server {
         // A name of its own, as another process would have.
         let holder = server::platform::new_uid(base::Time::from_ms(0)).to_string();
         tasks.spawn(leader::run(Arc::clone(&platform), holder, stop.clone()));
-        let router = server::http::router(platform);
+        let router = server::http::router(Arc::clone(&platform));
         Server {
-            engine,
+            engine: words,
+            platform,
             router,
             token,
             stop,
@@ -92,7 +114,15 @@ impl Server {
     pub(crate) async fn restart(mut self) -> Server {
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
-        Server::on(Arc::clone(&self.dir), Arc::clone(&self.engine)).await
+        let words = Arc::clone(&self.engine);
+        Server::on(Arc::clone(&self.dir), Arc::clone(&words), words).await
+    }
+
+    /// Keeps content in the default project, as an upload does; its digest.
+    pub(crate) async fn upload(&self, bytes: &[u8]) -> base::Digest {
+        let (db, store) = (&self.platform.db, &self.platform.store);
+        let kept = usecase::content::put(db, store, "default", bytes, None, None).await;
+        kept.unwrap().digest
     }
 
     /// One request.
@@ -139,6 +169,72 @@ impl Server {
             status: status.as_u16(),
             body: serde_json::from_slice(&bytes).unwrap_or(json!(text)),
         }
+    }
+
+    /// One request of whose answer only the beginning is read: its status and media type.
+    pub(crate) async fn begin(&self, method: &str, path: &str) -> (u16, String) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost")
+            .header("authorization", format!("Bearer {}", self.token));
+        let request = request.body(Body::empty()).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let media = response.headers().get("content-type");
+        let media = media.map_or("", |media| media.to_str().unwrap());
+        (response.status().as_u16(), media.to_owned())
+    }
+
+    /// Everything under its directory, as bytes on disk.
+    pub(crate) fn on_disk(&self) -> Vec<u8> {
+        let files = std::fs::read_dir(self.dir.path()).unwrap();
+        let database = files.filter(|file| {
+            let name = file.as_ref().unwrap().file_name();
+            name.to_string_lossy().starts_with("db.sqlite")
+        });
+        database
+            .flat_map(|file| std::fs::read(file.unwrap().path()).unwrap())
+            .collect()
+    }
+
+    /// Server-sent events of a stream, id and data, until they are enough.
+    pub(crate) async fn events(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        enough: impl Fn(&[(u64, Value)]) -> bool,
+    ) -> Vec<(u64, Value)> {
+        let mut request = Request::builder()
+            .uri(path)
+            .header("host", "localhost")
+            .header("authorization", format!("Bearer {}", self.token));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self
+            .router
+            .clone()
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let (mut body, mut text, mut events) = (response.into_body(), String::new(), Vec::new());
+        while !enough(&events) {
+            let frame = tokio::time::timeout(Duration::from_secs(20), body.frame()).await;
+            let data = frame.unwrap().unwrap().unwrap().into_data().unwrap();
+            text.push_str(std::str::from_utf8(&data).unwrap());
+            while let Some((event, rest)) = text.split_once("\n\n") {
+                let field = |name: &str| {
+                    let line = event.lines().find_map(|line| line.strip_prefix(name));
+                    line.map(|value| value.trim().to_owned())
+                };
+                if let (Some(id), Some(data)) = (field("id:"), field("data:")) {
+                    events.push((id.parse().unwrap(), serde_json::from_str(&data).unwrap()));
+                }
+                text = rest.to_owned();
+            }
+        }
+        events
     }
 
     /// Applies YAML; the results.

@@ -51,7 +51,7 @@ impl AsyncRead for Stuck {
 #[tokio::test]
 async fn a_sender_that_fails_or_goes_away_leaves_nothing() {
     let root = tempfile::tempdir().unwrap();
-    let store = Store::open(root.path().to_owned()).unwrap();
+    let store = Store::directory(root.path()).unwrap();
     let bytes = content(1, 1 << 20);
     let reset = (&bytes[..]).chain(Reset);
     assert!(store.put(&project(), reset, u64::MAX, None).await.is_err());
@@ -67,10 +67,34 @@ async fn a_sender_that_fails_or_goes_away_leaves_nothing() {
     assert!(files(root.path()).is_empty());
 }
 
+#[tokio::test]
+async fn who_opens_the_same_directory_leaves_what_others_write() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::directory(root.path()).unwrap();
+    let bytes = content(1, 1 << 20);
+    let (asked, was_asked) = oneshot::channel();
+    let stuck = (&bytes[..]).chain(Stuck(Some(asked)));
+    let project = project();
+    let drafts = root.path().join("drafts");
+    tokio::select! {
+        _ = store.put(&project, stuck, u64::MAX, None) => panic!("the sender never ends"),
+        left = async {
+            was_asked.await.unwrap();
+            let other = Store::directory(root.path()).unwrap();
+            other.put(&project, &bytes[..], u64::MAX, None).await.unwrap();
+            drop(other);
+            files(&drafts).len()
+        } => assert_eq!(left, 1),
+    }
+    drop(store);
+    assert!(files(&drafts).is_empty());
+    assert_eq!(assert_whole(root.path()), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_content_from_many_at_once_is_kept_once() {
     let root = tempfile::tempdir().unwrap();
-    let store = Store::open(root.path().to_owned()).unwrap();
+    let store = Store::directory(root.path()).unwrap();
     let bytes = content(2, 3 << 20);
     let mut puts = JoinSet::new();
     for _ in 0..16 {
@@ -78,7 +102,11 @@ async fn the_same_content_from_many_at_once_is_kept_once() {
         puts.spawn(async move { store.put(&project(), &bytes[..], u64::MAX, None).await });
     }
     while let Some(put) = puts.join_next().await {
-        assert_eq!(put.unwrap().unwrap(), (digest(&bytes), bytes.len() as u64));
+        let kept = put.unwrap().unwrap();
+        assert_eq!(
+            (kept.digest, kept.size),
+            (digest(&bytes), bytes.len() as u64)
+        );
     }
     assert_eq!(files(root.path()).len(), 1);
     assert_eq!(assert_whole(root.path()), 1);
@@ -129,7 +157,7 @@ fn a_killed_process_leaves_whole_content_and_no_drafts() {
         writer.wait().unwrap();
         torn += files(&drafts).len();
 
-        let store = Store::open(root.path().to_owned()).unwrap();
+        Store::directory(root.path()).unwrap();
         assert!(
             files(&root.path().join("drafts")).is_empty(),
             "round {round}"
@@ -137,7 +165,9 @@ fn a_killed_process_leaves_whole_content_and_no_drafts() {
         assert_whole(root.path());
         for digest in &promised {
             assert!(
-                store.path(&project(), digest).is_ok(),
+                files(&root.path().join("projects"))
+                    .iter()
+                    .any(|path| path.ends_with(digest.hex())),
                 "round {round}: {digest} is lost"
             );
         }
@@ -151,16 +181,16 @@ fn put_for_ever(root: &Path) -> ! {
         .enable_all()
         .build()
         .unwrap();
-    let store = Store::open(root.to_owned()).unwrap();
+    let store = Store::directory(root).unwrap();
     let mut dice = Dice::new();
     let mut out = std::io::stdout();
     loop {
         let bytes = content(dice.below(u64::MAX), 1 + dice.below(2 << 20) as usize);
-        let (digest, _) = runtime
+        let kept = runtime
             .block_on(store.put(&project(), &bytes[..], u64::MAX, None))
             .unwrap();
         // Its reader is gone once this process is to die: then there is nothing left to say.
-        if writeln!(out, "kept {digest}")
+        if writeln!(out, "kept {}", kept.digest)
             .and_then(|()| out.flush())
             .is_err()
         {

@@ -48,10 +48,10 @@ impl Drop for Small {
 #[tokio::test]
 async fn a_full_disk_refuses_in_words_keeps_what_it_has_and_works_again() {
     let Some(small) = Small::mount() else { return };
-    let store = Store::open(small.path().join("store")).unwrap();
+    let store = Store::directory(&small.path().join("store")).unwrap();
     let project = TenantPath::new("p").unwrap();
     let first = content(1, 300 << 10);
-    let (kept, _) = store
+    let kept = store
         .put(&project, &first[..], u64::MAX, None)
         .await
         .unwrap();
@@ -66,7 +66,7 @@ async fn a_full_disk_refuses_in_words_keeps_what_it_has_and_works_again() {
         files(&small.path().join("store/drafts")).is_empty(),
         "the draft gave its space back"
     );
-    assert!(store.path(&project, &kept).is_ok());
+    assert!(store.size(&project, &kept.digest).await.is_ok());
 
     let fits = content(3, 400 << 10);
     store

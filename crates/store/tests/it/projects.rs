@@ -25,7 +25,7 @@ fn name(dice: &mut Dice) -> String {
 #[tokio::test]
 async fn an_accepted_name_reaches_its_own_directory_alone() {
     let root = tempfile::tempdir().unwrap();
-    let store = Store::open(root.path().join("store")).unwrap();
+    let store = Store::directory(&root.path().join("store")).unwrap();
     let mut dice = Dice::new();
     let mut accepted = std::collections::BTreeSet::new();
     for _ in 0..ROUNDS {
@@ -43,11 +43,11 @@ async fn an_accepted_name_reaches_its_own_directory_alone() {
     );
     for name in &accepted {
         let project = TenantPath::new(name).unwrap();
-        let (digest, _) = store
+        let kept = store
             .put(&project, name.as_bytes(), 100, None)
             .await
             .unwrap();
-        let path = store.path(&project, &digest).unwrap();
+        let path = store.fetch(&project, &kept.digest).await.unwrap();
         let own = root.path().join("store/projects").join(name);
         assert!(
             path.canonicalize()
@@ -68,7 +68,7 @@ async fn an_accepted_name_reaches_its_own_directory_alone() {
     );
     for (own, other) in accepted.iter().zip(accepted.iter().skip(1)) {
         let project = TenantPath::new(own).unwrap();
-        let foreign = store.path(&project, &digest(other.as_bytes()));
+        let foreign = store.size(&project, &digest(other.as_bytes())).await;
         assert!(
             matches!(foreign, Err(StoreError::Missing(_))),
             "{own:?} sees {other:?}"

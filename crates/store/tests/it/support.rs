@@ -1,8 +1,11 @@
 //! Content from a seed, files below a directory, and a check of everything that is kept.
 
 use base::Digest;
+use e2e::s3::S3Server;
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
+use store::{S3Config, Store, TenantPath};
+use tokio::io::AsyncReadExt;
 
 /// Bytes that do not compress, the same for the same seed.
 pub(crate) fn content(seed: u64, len: usize) -> Vec<u8> {
@@ -46,6 +49,28 @@ pub(crate) fn assert_whole(root: &Path) -> usize {
         );
     }
     kept.len()
+}
+
+/// All bytes of content, checked by the store.
+pub(crate) async fn read_all(
+    store: &Store,
+    project: &TenantPath,
+    digest: &Digest,
+) -> std::io::Result<Vec<u8>> {
+    let read = store.read(project, digest).await;
+    let (size, mut reader) = read.map_err(std::io::Error::other)?;
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes).await?;
+    assert_eq!(bytes.len() as u64, size);
+    Ok(bytes)
+}
+
+/// The bucket of a server in this process.
+pub(crate) fn config(server: &S3Server, prefix: &str) -> S3Config {
+    let mut config = S3Config::parse(&format!("s3://bucket/{prefix}")).unwrap();
+    config.endpoint = Some(server.endpoint().to_owned());
+    config.credentials = Some(e2e::s3::credentials());
+    config
 }
 
 /// SplitMix64: repeatable from its seed.

@@ -11,8 +11,19 @@ use std::path::Path;
 pub(crate) struct Count {
     pub(crate) by_end: BTreeMap<String, usize>,
     pub(crate) lines: usize,
+    pub(crate) missing: usize,
+    pub(crate) doubled: usize,
     pub(crate) cut_replicas: usize,
     pub(crate) attempts: usize,
+}
+
+impl Count {
+    /// Which of the lines 1 to `last` are not there, and which are there too often.
+    fn compare(&mut self, lines: &[u32], last: u32) {
+        let distinct: BTreeSet<u32> = lines.iter().copied().collect();
+        self.missing += (1..=last).filter(|n| !distinct.contains(n)).count();
+        self.doubled += lines.len() - distinct.len();
+    }
 }
 
 /// Judges one Job that is over. `hurt`: one of its shims was killed, or the machine was "restarted".
@@ -138,6 +149,7 @@ fn judge_output(
         let lines = seen.remove(&(*replica, *attempt)).unwrap_or_default();
         count.lines += lines.len();
         let all: Vec<u32> = (1..=work.n_lines).collect();
+        count.compare(&lines, work.n_lines);
         if lines != all {
             faults.push(format!(
                 "replica {replica}, attempt {attempt}: its lines are {lines:?}, not 1 to {}",
@@ -192,6 +204,7 @@ fn judge_cuts(
         }) {
             count.cut_replicas += 1;
             let prefix: Vec<u32> = (1..=u32::try_from(lines.len()).unwrap_or(0)).collect();
+            count.compare(&lines, lines.iter().copied().max().unwrap_or(0));
             if lines != prefix {
                 faults.push(format!("replica {replica}, attempt {attempt}: its lines are {lines:?}, which is no beginning of them"));
             }

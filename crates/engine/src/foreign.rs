@@ -1,0 +1,115 @@
+//! Pods that others made and that wait for our scheduler: a plain Deployment's, a gang's, Spark's executors.
+//!
+//! They are observed like everything else, become tasks of the scheduler, and are then bound to the nodes that it chose. An
+//! engine that runs only what the platform made never reports any.
+
+use base::{Resources, Time};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Names one pod, for good: another pod of the same name has another uid.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodName {
+    /// Its namespace, which is a Project.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid in the cluster.
+    pub uid: String,
+}
+
+impl fmt::Display for PodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A pod of others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignPod {
+    /// Which.
+    pub pod: PodName,
+    /// With whom it starts.
+    pub gang: Gang,
+    /// The Queue that its label names.
+    pub queue: Option<String>,
+    /// Higher goes first.
+    pub priority: i32,
+    /// What it asks for in all.
+    pub request: Resources,
+    /// Node labels that must match.
+    pub node_selector: BTreeMap<String, String>,
+    /// Consents to taints.
+    pub tolerations: Vec<Toleration>,
+    /// What it asks for that is not supported, in words that name the field: it stays where it is.
+    pub refused: Option<String>,
+    /// When it was made.
+    pub created: Time,
+    /// Its node, once it is bound.
+    pub node: Option<String>,
+    /// Its containers run no more, for good.
+    pub is_over: bool,
+}
+
+/// With whom a pod starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gang {
+    /// Alone.
+    Single,
+    /// With so many others of this name in its namespace that they are `size`.
+    Of {
+        /// The gang's name.
+        name: String,
+        /// Its least number of members.
+        size: u32,
+    },
+    /// It names a gang, and nobody says how large that is: alone, with a warning.
+    Unsized {
+        /// The gang's name.
+        name: String,
+    },
+}
+
+/// A consent to a taint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Toleration {
+    /// The taint's key; empty for every key.
+    pub key: String,
+    /// The taint's value; `None` for every value.
+    pub value: Option<String>,
+    /// The taint's effect; `None` for every effect.
+    pub effect: Option<TaintEffect>,
+}
+
+/// A mark of a node that keeps pods away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taint {
+    /// What it is about.
+    pub key: String,
+    /// Detail.
+    pub value: String,
+    /// How strongly.
+    pub effect: TaintEffect,
+}
+
+/// How strongly a taint keeps pods away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaintEffect {
+    /// Nothing new starts there.
+    NoSchedule,
+    /// Only if nothing else fits.
+    PreferNoSchedule,
+    /// What runs there is evicted too.
+    NoExecute,
+}
+
+/// What is said to a pod's people, where they look for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Whether something is wrong.
+    pub is_warning: bool,
+    /// A stable word: `Waiting`, `Unsupported`.
+    pub reason: String,
+    /// The sentence.
+    pub sentence: String,
+}

@@ -1,0 +1,524 @@
+//! Everything that is known of the cluster: objects cut to views, found by replica. One lock; no I/O.
+//!
+//! Each change of an object is understood at once ([`crate::report`]) and lands in the journal that `observe` reads.
+
+use crate::foreign::{GroupRef, Other};
+use crate::report::report;
+use crate::view::{Holder, HolderKind, Place, PodView};
+use base::{Epoch, Resources};
+use engine::journal::Journal;
+use engine::{Cause, Gang, Group, NodeReport, Phase, PodName, ReplicaKey, Slot};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// Name of a holder.
+pub(crate) type HolderId = (HolderKind, Place);
+
+pub(crate) struct Cache {
+    inner: Mutex<Inner>,
+    pub(crate) journal: Journal<()>,
+    /// Something changed that the keeper may have to act on.
+    pub(crate) poke: Notify,
+    /// The highest epoch that was seen on an object.
+    highest: AtomicU64,
+}
+
+#[derive(Default)]
+struct Inner {
+    holders: BTreeMap<HolderId, Holder>,
+    holder_of: HashMap<ReplicaKey, HolderId>,
+    pods: BTreeMap<Place, PodView>,
+    /// Pods of each replica: one, or for a moment the next beside it.
+    pods_of: HashMap<ReplicaKey, BTreeSet<Place>>,
+    /// Pods of services that have no seat.
+    seatless: BTreeSet<Place>,
+    /// Replicas that were forgotten here while their object is still being deleted.
+    forgotten: HashSet<ReplicaKey>,
+    /// Nodes as they are, without what others use there.
+    nodes: BTreeMap<String, NodeReport>,
+    /// Pods that are not of the platform's own making.
+    others: BTreeMap<Place, Other>,
+    /// What others use, and how many pods that is, by node.
+    usage: BTreeMap<String, (Resources, u32)>,
+    /// What is known of the PodGroups that pods name; `None` for those that say nothing.
+    sizes: HashMap<GroupRef, Option<u32>>,
+}
+
+impl Cache {
+    pub(crate) fn new(incarnation: u64) -> Cache {
+        Cache {
+            inner: Mutex::default(),
+            journal: Journal::new(incarnation),
+            poke: Notify::new(),
+            highest: AtomicU64::new(0),
+        }
+    }
+
+    /// The highest epoch that was seen on an object: a leader with a lower one has lost.
+    pub(crate) fn highest(&self) -> Epoch {
+        Epoch(self.highest.load(Ordering::Acquire))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // No code that holds it can leave it half-changed.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- what the watches tell ----
+
+    pub(crate) fn put_node(&self, node: NodeReport) {
+        let mut inner = self.inner();
+        let name = node.name.clone();
+        inner.nodes.insert(name.clone(), node);
+        self.tell_node(&inner, &name);
+    }
+
+    pub(crate) fn remove_node(&self, name: &str) {
+        self.inner().nodes.remove(name);
+        self.journal.remove_node(name);
+    }
+
+    /// A node as it is told: less what others use there.
+    fn tell_node(&self, inner: &Inner, name: &str) {
+        let Some(mut node) = inner.nodes.get(name).cloned() else {
+            return;
+        };
+        if let Some((used, n_pods)) = inner.usage.get(name) {
+            node.allocatable.subtract(used);
+            if node.slots_max != 0 {
+                // 0 would mean that there is no bound.
+                node.slots_max = node.slots_max.saturating_sub(*n_pods).max(1);
+            }
+        }
+        self.journal.put_node(node);
+    }
+
+    /// A pod that is not of the platform's own making.
+    pub(crate) fn put_other(&self, other: Other) {
+        let mut inner = self.inner();
+        let place = other.place.clone();
+        let before = inner.others.remove(&place);
+        let usage = |other: &Other| other.usage.clone();
+        let (was, is) = (before.as_ref().and_then(usage), other.usage.clone());
+        if was != is {
+            self.uses(&mut inner, was, is);
+        }
+        let uid = |other: &Other| other.foreign.as_ref().map(|(pod, _)| pod.pod.uid.clone());
+        if let Some(old) = before.as_ref().and_then(uid)
+            && uid(&other).as_ref() != Some(&old)
+        {
+            self.journal.remove_foreign(&old);
+        }
+        let is_asked = self.tell_other(&inner, &other);
+        inner.others.insert(place, other);
+        drop(inner);
+        if is_asked {
+            self.poke.notify_one();
+        }
+    }
+
+    pub(crate) fn remove_other(&self, place: &Place) {
+        let mut inner = self.inner();
+        let Some(other) = inner.others.remove(place) else {
+            return;
+        };
+        self.uses(&mut inner, other.usage, None);
+        if let Some((pod, _)) = other.foreign {
+            self.journal.remove_foreign(&pod.pod.uid);
+        }
+    }
+
+    /// Tells of a pod of others; whether its PodGroup must be asked for first.
+    fn tell_other(&self, inner: &Inner, other: &Other) -> bool {
+        let Some((pod, group)) = &other.foreign else {
+            return false;
+        };
+        let mut pod = pod.clone();
+        if let (Some(group), Gang::Unsized { name }) = (group, &pod.gang) {
+            match inner.sizes.get(group) {
+                None => return true,
+                Some(None) => {}
+                Some(Some(0 | 1)) => pod.gang = Gang::Single,
+                Some(Some(size)) => {
+                    let (name, size) = (name.clone(), *size);
+                    pod.gang = Gang::Of { name, size };
+                }
+            }
+        }
+        self.journal.put_foreign(pod);
+        false
+    }
+
+    /// Takes what others use to its node.
+    fn uses(&self, inner: &mut Inner, was: Option<Usage>, is: Option<Usage>) {
+        for (usage, sign) in [(was, false), (is, true)] {
+            let Some((node, amount)) = usage else {
+                continue;
+            };
+            let (used, n_pods) = inner.usage.entry(node.clone()).or_default();
+            if sign {
+                used.add(&amount);
+                *n_pods += 1;
+            } else {
+                used.subtract(&amount);
+                *n_pods = n_pods.saturating_sub(1);
+            }
+            if *n_pods == 0 {
+                inner.usage.remove(&node);
+            }
+            self.tell_node(inner, &node);
+        }
+    }
+
+    /// How many members a PodGroup wants, or that it says nothing.
+    pub(crate) fn put_size(&self, group: GroupRef, size: Option<u32>) {
+        let mut inner = self.inner();
+        inner.sizes.insert(group.clone(), size);
+        for other in inner.others.values() {
+            if other
+                .foreign
+                .as_ref()
+                .is_some_and(|(_, of)| of.as_ref() == Some(&group))
+            {
+                self.tell_other(&inner, other);
+            }
+        }
+    }
+
+    /// Whether a pod of others, by uid, is there and has no node yet.
+    pub(crate) fn is_unbound(&self, pod: &PodName) -> bool {
+        let place = (pod.namespace.clone(), pod.name.clone());
+        let inner = self.inner();
+        let foreign = inner
+            .others
+            .get(&place)
+            .and_then(|other| other.foreign.as_ref());
+        foreign.is_some_and(|(foreign, _)| {
+            foreign.pod.uid == pod.uid && foreign.node.is_none() && !foreign.is_over
+        })
+    }
+
+    /// After a new list of the pods of others.
+    pub(crate) fn keep_others(&self, there: &HashSet<Place>) {
+        let gone: Vec<Place> = self
+            .inner()
+            .others
+            .keys()
+            .filter(|place| !there.contains(*place))
+            .cloned()
+            .collect();
+        for place in gone {
+            self.remove_other(&place);
+        }
+    }
+
+    pub(crate) fn put_holder(&self, holder: Holder) {
+        self.highest.fetch_max(holder.epoch.0, Ordering::AcqRel);
+        let mut inner = self.inner();
+        let id = (holder.kind, holder.place.clone());
+        let before: Vec<ReplicaKey> = inner
+            .holders
+            .get(&id)
+            .map(|old| old.keys().collect())
+            .unwrap_or_default();
+        let now: HashSet<ReplicaKey> = holder.keys().collect();
+        for key in &now {
+            inner.holder_of.insert(key.clone(), id.clone());
+        }
+        for key in before.iter().filter(|key| !now.contains(*key)) {
+            inner.holder_of.remove(key);
+        }
+        inner.holders.insert(id, holder);
+        for key in before.iter().chain(&now) {
+            self.understand(&inner, key);
+        }
+        drop(inner);
+        self.poke.notify_one();
+    }
+
+    pub(crate) fn remove_holder(&self, id: &HolderId) {
+        let mut inner = self.inner();
+        if let Some(holder) = inner.holders.remove(id) {
+            for key in holder.keys() {
+                inner.holder_of.remove(&key);
+                inner.forgotten.remove(&key);
+                self.understand(&inner, &key);
+            }
+        }
+        drop(inner);
+        self.poke.notify_one();
+    }
+
+    pub(crate) fn put_pod(&self, pod: PodView) {
+        self.highest.fetch_max(pod.epoch.0, Ordering::AcqRel);
+        let mut inner = self.inner();
+        let place = pod.place.clone();
+        let (before, now) = (inner.pods.get(&place).and_then(PodView::key), pod.key());
+        if before != now {
+            inner.unseat(&place, before.as_ref());
+            match &now {
+                Some(key) => {
+                    inner
+                        .pods_of
+                        .entry(key.clone())
+                        .or_default()
+                        .insert(place.clone());
+                }
+                None => {
+                    inner.seatless.insert(place.clone());
+                }
+            }
+        } else if now.is_none() {
+            inner.seatless.insert(place.clone());
+        }
+        inner.pods.insert(place, pod);
+        for key in before.iter().chain(&now) {
+            self.understand(&inner, key);
+        }
+        drop(inner);
+        self.poke.notify_one();
+    }
+
+    pub(crate) fn remove_pod(&self, place: &Place) {
+        let mut inner = self.inner();
+        if let Some(pod) = inner.pods.remove(place) {
+            let key = pod.key();
+            inner.unseat(place, key.as_ref());
+            inner.seatless.remove(place);
+            if let Some(key) = key {
+                self.understand(&inner, &key);
+            }
+        }
+        drop(inner);
+        self.poke.notify_one();
+    }
+
+    /// After a new list of nodes.
+    pub(crate) fn keep_nodes(&self, there: &HashSet<Place>) {
+        for name in self.journal.nodes() {
+            if !there.contains(&(String::new(), name.clone())) {
+                self.remove_node(&name);
+            }
+        }
+    }
+
+    /// After a new list: what it did not name is gone.
+    pub(crate) fn keep_pods(&self, there: &HashSet<Place>) {
+        let gone: Vec<Place> = self
+            .inner()
+            .pods
+            .keys()
+            .filter(|place| !there.contains(*place))
+            .cloned()
+            .collect();
+        for place in gone {
+            self.remove_pod(&place);
+        }
+    }
+
+    /// The same for Jobs or Deployments.
+    pub(crate) fn keep_holders(&self, kind: HolderKind, there: &HashSet<Place>) {
+        let of_kind = |id: &&HolderId| id.0 == kind && !there.contains(&id.1);
+        let gone: Vec<HolderId> = self
+            .inner()
+            .holders
+            .keys()
+            .filter(of_kind)
+            .cloned()
+            .collect();
+        for id in gone {
+            self.remove_holder(&id);
+        }
+    }
+
+    /// Brings a replica's report up to date. An end stays: its pod may be collected later.
+    fn understand(&self, inner: &Inner, key: &ReplicaKey) {
+        let holder = inner
+            .holder_of
+            .get(key)
+            .and_then(|id| inner.holders.get(id));
+        let slot = holder.and_then(|holder| slot(holder, key).map(|slot| (holder, slot)));
+        let Some((holder, slot)) = slot.filter(|_| !inner.forgotten.contains(key)) else {
+            self.journal.remove(key);
+            return;
+        };
+        let mut now = report(holder, slot, inner.pod(key));
+        if let (Some(before), Phase::Ended(end)) = (self.journal.report(key), &now.phase)
+            && let Phase::Ended(known) = &before.phase
+            && (end.exit_code, end.signal) == (None, None)
+            && matches!(end.cause, Cause::Stopped | Cause::Evicted)
+        {
+            // What the pod said counts more than what its absence says.
+            now.phase = Phase::Ended(known.clone());
+        }
+        self.journal.put(now, ());
+    }
+
+    // ---- what others ask ----
+
+    /// The holder of a replica, with its Slot.
+    pub(crate) fn holder(&self, key: &ReplicaKey) -> Option<(Holder, Slot)> {
+        let inner = self.inner();
+        let holder = inner.holders.get(inner.holder_of.get(key)?)?;
+        Some((holder.clone(), slot(holder, key)?.clone()))
+    }
+
+    pub(crate) fn pod(&self, key: &ReplicaKey) -> Option<PodView> {
+        self.inner().pod(key).cloned()
+    }
+
+    /// A pod by name, if it still has this uid.
+    pub(crate) fn pod_at(&self, place: &Place, uid: &str) -> Option<PodView> {
+        self.inner()
+            .pods
+            .get(place)
+            .filter(|pod| pod.uid == uid)
+            .cloned()
+    }
+
+    /// Marks a replica as forgotten before the cluster has deleted its object.
+    pub(crate) fn forget(&self, key: &ReplicaKey) {
+        let mut inner = self.inner();
+        if inner.holder_of.contains_key(key) {
+            inner.forgotten.insert(key.clone());
+        }
+        self.journal.remove(key);
+    }
+
+    /// Takes an earlier [`Cache::forget`] back, where the deletion failed.
+    pub(crate) fn remember(&self, key: &ReplicaKey) {
+        let mut inner = self.inner();
+        inner.forgotten.remove(key);
+        self.understand(&inner, key);
+    }
+
+    /// Every holder with a lower epoch, and every such pod: what a new leader stamps.
+    pub(crate) fn below(&self, epoch: Epoch) -> (Vec<Holder>, Vec<PodView>) {
+        let inner = self.inner();
+        let holders = inner.holders.values().filter(|holder| holder.epoch < epoch);
+        let pods = inner
+            .pods
+            .values()
+            .filter(|pod| pod.epoch < epoch && !pod.is_over);
+        (holders.cloned().collect(), pods.cloned().collect())
+    }
+
+    /// What the keeper has to do now.
+    pub(crate) fn todo(&self) -> Vec<Todo> {
+        let inner = self.inner();
+        let mut todo = Vec::new();
+        let named = inner
+            .others
+            .values()
+            .filter_map(|other| other.foreign.as_ref()?.1.as_ref());
+        let unknown: BTreeSet<&GroupRef> = named
+            .filter(|group| !inner.sizes.contains_key(group))
+            .collect();
+        todo.extend(unknown.into_iter().cloned().map(Todo::Size));
+        for holder in inner.holders.values().filter(|holder| !holder.is_deleting) {
+            let mut free = Vec::new();
+            for slot in &holder.group.slots {
+                let key = holder.group.key(slot);
+                let state = holder.slots.get(slot.index, slot.attempt);
+                let stop = state.and_then(|state| state.stop);
+                let end = state.and_then(|state| state.end.as_ref());
+                match (inner.pod(&key), stop) {
+                    (Some(pod), None) if pod.node.is_none() && !pod.is_deleting && !pod.is_over => {
+                        todo.push(Todo::Bind(pod.clone(), slot.node.clone()));
+                    }
+                    (Some(pod), Some(stop)) if !pod.is_deleting && !pod.is_over => {
+                        todo.push(Todo::Stop(pod.clone(), stop.grace_ms));
+                    }
+                    (None, None) if end.is_none() => free.push(slot),
+                    _ => {}
+                }
+                let said = self.journal.report(&key).map(|report| report.phase);
+                if let (Some(Phase::Ended(said)), None) = (said, end) {
+                    todo.push(Todo::Record(key.clone(), said));
+                }
+            }
+            if holder.kind == HolderKind::Deployment {
+                todo.extend(inner.claims(holder, &free));
+                if holder.replicas != Some(holder.n_live()) {
+                    todo.push(Todo::Scale(Box::new(holder.clone())));
+                }
+            }
+        }
+        todo
+    }
+}
+
+/// One thing that the keeper does; each may be repeated.
+#[derive(Clone, Debug)]
+pub(crate) enum Todo {
+    /// A pod without a node goes to this one.
+    Bind(PodView, String),
+    /// A service's pod without a seat takes this Slot.
+    Claim(PodView, Slot),
+    /// A pod of a Slot that was asked to end is deleted.
+    Stop(PodView, u64),
+    /// Somebody else scaled a Deployment: it goes back to what its Slots need.
+    Scale(Box<Holder>),
+    /// An end is written down where it outlives the pod.
+    Record(ReplicaKey, engine::End),
+    /// A PodGroup that pods of others name is asked for its size.
+    Size(GroupRef),
+}
+
+/// What a pod uses on a node.
+type Usage = (String, Resources);
+
+impl Inner {
+    /// The pod of a replica: of several the youngest that is not over.
+    fn pod(&self, key: &ReplicaKey) -> Option<&PodView> {
+        let pods = self
+            .pods_of
+            .get(key)?
+            .iter()
+            .filter_map(|place| self.pods.get(place));
+        pods.max_by_key(|pod| (!pod.is_over, !pod.is_deleting, pod.created, &pod.place))
+    }
+
+    fn unseat(&mut self, place: &Place, key: Option<&ReplicaKey>) {
+        match key {
+            Some(key) => {
+                if let Some(pods) = self.pods_of.get_mut(key) {
+                    pods.remove(place);
+                    if pods.is_empty() {
+                        self.pods_of.remove(key);
+                    }
+                }
+            }
+            None => {
+                self.seatless.remove(place);
+            }
+        }
+    }
+
+    /// Unbound pods of a Deployment take its free Slots, both in order.
+    fn claims(&self, holder: &Holder, free: &[&Slot]) -> Vec<Todo> {
+        let group: &Group = &holder.group;
+        let unbound = self
+            .seatless
+            .iter()
+            .filter_map(|place| self.pods.get(place))
+            .filter(|pod| {
+                let is_its = pod.owner == group.owner && pod.group == group.name;
+                is_its && pod.node.is_none() && !pod.is_deleting && !pod.is_over
+            });
+        unbound
+            .zip(free)
+            .map(|(pod, slot)| Todo::Claim(pod.clone(), (*slot).clone()))
+            .collect()
+    }
+}
+
+fn slot<'a>(holder: &'a Holder, key: &ReplicaKey) -> Option<&'a Slot> {
+    let group: &Arc<Group> = &holder.group;
+    group
+        .slots
+        .iter()
+        .find(|slot| (slot.index, slot.attempt) == (key.index, key.attempt))
+}

@@ -1,0 +1,39 @@
+//! The engine on Kubernetes: standard objects only, bound to nodes by our scheduler.
+//!
+//! A batch replica is a Job of one completion, a service's Group one Deployment whose pods claim its Slots. What an
+//! object is asked for stands in its annotations, so that a server that starts anew knows everything from one list. Pods run
+//! `moonshot-pod` (crate `pod`), which asks the endpoint here what to run, ships output and reports its end.
+//!
+//! ```text
+//! ensure ─► Job / Deployment ─► pods, unbound ─► claim ─► Binding ─► kubelet ─► moonshot-pod ⇄ endpoint
+//!                 ▲                                                       │
+//! remove ─────────┘            watches ─► cache ─► report (pure) ─► table ─► observe
+//! ```
+//!
+//! Read [`names`] (how replicas are named there), [`manifest`] (what is made), [`report`](mod@report) (how what is seen is understood),
+//! then [`keeper`] (the loop that binds, stops and remembers). The first three are pure. Pods that others made are understood in
+//! [`foreign`] and acted on in [`others`].
+//!
+//! What it deliberately does not do: choose nodes, count attempts, or restart batch work.
+
+mod cache;
+mod config;
+mod endpoint;
+mod error;
+mod exec;
+mod foreign;
+mod keeper;
+mod lead;
+mod manifest;
+mod names;
+mod others;
+mod packing;
+mod port;
+mod report;
+mod spec;
+mod view;
+mod watch;
+
+pub use config::{Access, Config, Images};
+pub use names::host as peer_host;
+pub use port::K8s;

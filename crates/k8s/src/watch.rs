@@ -1,0 +1,183 @@
+//! Watches of nodes, pods (ours and those of others), Jobs and Deployments: lists in pages with bookmarks, and starts over by itself when a position is
+//! too old (410) or a connection is lost. Each ends up in the [`Cache`].
+
+use crate::cache::Cache;
+use crate::foreign::{self, Other};
+use crate::names;
+use crate::view::{self, Holder, HolderKind, Place, PodView, place};
+use futures_util::{Stream, StreamExt};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Api, Client, Resource};
+use std::collections::HashSet;
+use std::sync::Arc;
+use tokio::sync::watch::Sender;
+use tokio_util::sync::CancellationToken;
+
+/// Objects in one page of a list.
+const PAGE: u32 = 500;
+
+/// What to do with the objects of one kind.
+trait Kind {
+    type Object;
+    fn put(cache: &Cache, object: Self::Object) -> Option<Place>;
+    fn remove(cache: &Cache, place: &Place);
+    fn keep(cache: &Cache, there: &HashSet<Place>);
+}
+
+struct Pods;
+struct Others;
+struct Jobs;
+struct Deployments;
+struct Nodes;
+
+impl Kind for Pods {
+    type Object = Pod;
+    fn put(cache: &Cache, pod: Pod) -> Option<Place> {
+        let pod = PodView::new(&pod)?;
+        let place = pod.place.clone();
+        cache.put_pod(pod);
+        Some(place)
+    }
+    fn remove(cache: &Cache, place: &Place) {
+        cache.remove_pod(place);
+    }
+    fn keep(cache: &Cache, there: &HashSet<Place>) {
+        cache.keep_pods(there);
+    }
+}
+
+impl Kind for Others {
+    type Object = Pod;
+    fn put(cache: &Cache, pod: Pod) -> Option<Place> {
+        // One that is held back is not there yet: nothing but its gates can change then.
+        if foreign::is_gated(&pod) {
+            return None;
+        }
+        let other = Other::new(&pod)?;
+        let place = other.place.clone();
+        cache.put_other(other);
+        Some(place)
+    }
+    fn remove(cache: &Cache, place: &Place) {
+        cache.remove_other(place);
+    }
+    fn keep(cache: &Cache, there: &HashSet<Place>) {
+        cache.keep_others(there);
+    }
+}
+
+impl Kind for Jobs {
+    type Object = Job;
+    fn put(cache: &Cache, job: Job) -> Option<Place> {
+        put_holder(cache, Holder::of_job(&job))
+    }
+    fn remove(cache: &Cache, place: &Place) {
+        cache.remove_holder(&(HolderKind::Job, place.clone()));
+    }
+    fn keep(cache: &Cache, there: &HashSet<Place>) {
+        cache.keep_holders(HolderKind::Job, there);
+    }
+}
+
+impl Kind for Deployments {
+    type Object = Deployment;
+    fn put(cache: &Cache, deployment: Deployment) -> Option<Place> {
+        put_holder(cache, Holder::of_deployment(&deployment))
+    }
+    fn remove(cache: &Cache, place: &Place) {
+        cache.remove_holder(&(HolderKind::Deployment, place.clone()));
+    }
+    fn keep(cache: &Cache, there: &HashSet<Place>) {
+        cache.keep_holders(HolderKind::Deployment, there);
+    }
+}
+
+fn put_holder(cache: &Cache, holder: Option<Holder>) -> Option<Place> {
+    let holder = holder?;
+    let place = holder.place.clone();
+    cache.put_holder(holder);
+    Some(place)
+}
+
+impl Kind for Nodes {
+    type Object = Node;
+    fn put(cache: &Cache, node: Node) -> Option<Place> {
+        let report = view::node(&node)?;
+        let place = place(&node.metadata);
+        cache.put_node(report);
+        Some(place)
+    }
+    fn remove(cache: &Cache, place: &Place) {
+        cache.remove_node(&place.1);
+    }
+    fn keep(cache: &Cache, there: &HashSet<Place>) {
+        cache.keep_nodes(there);
+    }
+}
+
+/// Runs all of them until `stop`; `listed` counts the kinds whose first list is complete.
+pub(crate) async fn run(
+    client: Client,
+    cache: Arc<Cache>,
+    listed: Sender<u8>,
+    stop: CancellationToken,
+) {
+    let config = || watcher::Config::default().page_size(PAGE);
+    let ours = || config().labels(&names::selector());
+    let pods = watch::watcher(Api::<Pod>::all(client.clone()), ours());
+    let theirs = config().labels(&format!("{}!={}", names::MANAGED.0, names::MANAGED.1));
+    let others = watch::watcher(Api::<Pod>::all(client.clone()), theirs);
+    let jobs = watch::watcher(Api::<Job>::all(client.clone()), ours());
+    let deployments = watch::watcher(Api::<Deployment>::all(client.clone()), ours());
+    let nodes = watch::watcher(Api::<Node>::all(client), config());
+    let all = async {
+        tokio::join!(
+            follow::<Pods>("pods", pods, &cache, &listed),
+            follow::<Others>("pods of others", others, &cache, &listed),
+            follow::<Jobs>("jobs", jobs, &cache, &listed),
+            follow::<Deployments>("deployments", deployments, &cache, &listed),
+            follow::<Nodes>("nodes", nodes, &cache, &listed),
+        )
+    };
+    tokio::select! {
+        _ = all => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+async fn follow<K: Kind>(
+    what: &str,
+    events: impl Stream<Item = watcher::Result<Event<K::Object>>>,
+    cache: &Cache,
+    listed: &Sender<u8>,
+) where
+    K::Object: Resource,
+{
+    let mut events = std::pin::pin!(events.default_backoff());
+    let mut there: HashSet<Place> = HashSet::new();
+    let mut is_first = true;
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => there.clear(),
+            Ok(Event::InitApply(object)) => there.extend(K::put(cache, object)),
+            Ok(Event::InitDone) => {
+                K::keep(cache, &there);
+                there = HashSet::new();
+                if std::mem::take(&mut is_first) {
+                    listed.send_modify(|n| *n += 1);
+                }
+            }
+            Ok(Event::Apply(object)) => drop(K::put(cache, object)),
+            Ok(Event::Delete(object)) => K::remove(cache, &place(object.meta())),
+            // It starts over by itself, with a pause.
+            Err(error) => tracing::warn!(what, %error, "the cluster cannot be watched now"),
+        }
+    }
+}
+
+/// How many kinds are watched.
+pub(crate) const KINDS: u8 = 5;

@@ -1,0 +1,6 @@
+//! Tests on a real cluster with a node: `cargo xtask test cluster` starts one and names it by `KUBECONFIG`.
+
+mod bench;
+mod contract;
+mod faults;
+mod files;

@@ -1,0 +1,199 @@
+//! The REST side: what comes is routed to TensorFlow Serving's API (`/v1`) or the Open Inference Protocol
+//! (`/v2`); both read tensors, run them by [`mod@infer`] and write answers in their own form.
+
+mod by_examples;
+mod json;
+pub(crate) mod oip;
+pub(crate) mod records;
+mod tfs;
+
+use crate::error::{Result, ServeError};
+use crate::infer::{self, Shared};
+use crate::metrics;
+use crate::models::Version;
+use crate::tensor::Tensor;
+use base::Code;
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A request's own time limit, in milliseconds; at most the server's.
+const TIMEOUT_HEADER: &str = "x-moonshot-timeout-ms";
+/// With any value: the answer says where the time went, as `Server-Timing`.
+const TIMING_HEADER: &str = "x-moonshot-timing";
+
+/// A whole request.
+struct Call {
+    method: Method,
+    headers: HeaderMap,
+    body: Bytes,
+    started: Instant,
+}
+
+/// An answer before it has a form of HTTP.
+struct Reply {
+    status: StatusCode,
+    content_type: &'static str,
+    body: Vec<u8>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Reply {
+    fn json(body: Vec<u8>) -> Reply {
+        Reply {
+            status: StatusCode::OK,
+            content_type: "application/json",
+            body,
+            headers: Vec::new(),
+        }
+    }
+
+    fn value(value: &serde_json::Value) -> Reply {
+        Reply::json(value.to_string().into_bytes())
+    }
+}
+
+/// Answers a request.
+pub(crate) async fn handle(shared: &Shared, req: Request<Incoming>) -> Response<Full<Bytes>> {
+    let started = Instant::now();
+    let reply = match answer(shared, req, started).await {
+        Ok(reply) => reply,
+        Err(error) => {
+            // Both protocols call the text `error`.
+            let body = serde_json::json!({ "error": error.text });
+            Reply {
+                status: status(error.code),
+                ..Reply::value(&body)
+            }
+        }
+    };
+    let mut response = Response::new(Full::new(Bytes::from(reply.body)));
+    *response.status_mut() = reply.status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(reply.content_type),
+    );
+    for (name, value) in reply.headers {
+        headers.insert(name, value);
+    }
+    response
+}
+
+async fn answer(shared: &Shared, req: Request<Incoming>, started: Instant) -> Result<Reply> {
+    let _place = shared.place()?;
+    let (parts, body) = req.into_parts();
+    let path: Vec<&str> = parts.uri.path().trim_matches('/').split('/').collect();
+    let body = match Limited::new(body, shared.config.body_max).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let max = shared.config.body_max;
+            let body = serde_json::json!({
+                "error": format!("the body is larger than {max} bytes; the server's --body-max is the bound")
+            });
+            return Ok(Reply {
+                status: StatusCode::PAYLOAD_TOO_LARGE,
+                ..Reply::value(&body)
+            });
+        }
+        Err(error) => {
+            return Err(ServeError::invalid(format!(
+                "the body ended early: {error}"
+            )));
+        }
+    };
+    let call = Call {
+        method: parts.method,
+        headers: parts.headers,
+        body,
+        started,
+    };
+    match path[..] {
+        ["v1", "models", ref rest @ ..] if !rest.is_empty() => {
+            tfs::answer(shared, &call, rest).await
+        }
+        ["v2", ref rest @ ..] => oip::answer(shared, &call, rest).await,
+        ["metrics"] | ["monitoring", "prometheus", "metrics"] => Ok(Reply {
+            content_type: "text/plain; version=0.0.4",
+            ..Reply::json(metrics::text(&shared.models.table()).into_bytes())
+        }),
+        _ => Err(ServeError::not_found(
+            "there is nothing here; models are at /v1/models/NAME and /v2/models/NAME",
+        )),
+    }
+}
+
+/// HTTP's word for a kind of failure.
+fn status(code: Code) -> StatusCode {
+    match code {
+        Code::NotFound | Code::Gone => StatusCode::NOT_FOUND,
+        Code::Conflict => StatusCode::CONFLICT,
+        Code::Invalid => StatusCode::BAD_REQUEST,
+        Code::Denied => StatusCode::FORBIDDEN,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::Exhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        Code::Unsupported => StatusCode::NOT_IMPLEMENTED,
+        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn wants(call: &Call, method: &Method) -> Result<()> {
+    if call.method == *method {
+        return Ok(());
+    }
+    Err(ServeError::invalid(format!(
+        "this path wants {method}, not {}",
+        call.method
+    )))
+}
+
+/// Runs inputs and writes what came by `write`; says where the time went to who asks.
+async fn infer(
+    shared: &Shared,
+    call: &Call,
+    version: &Arc<Version>,
+    signature: usize,
+    inputs: Vec<Tensor>,
+    timeout: Option<Duration>,
+    write: impl FnOnce(&[Tensor]) -> Result<Reply>,
+) -> Result<Reply> {
+    let header = call.headers.get(TIMEOUT_HEADER);
+    let own = match header.map(|value| value.to_str().ok().and_then(|text| text.parse().ok())) {
+        Some(Some(ms)) => Some(Duration::from_millis(ms)),
+        Some(None) => {
+            return Err(ServeError::invalid(format!(
+                "header `{TIMEOUT_HEADER}` is no number of milliseconds"
+            )));
+        }
+        None => timeout,
+    };
+    let request = infer::Request {
+        version,
+        signature,
+        inputs,
+        started: call.started,
+        timeout: own,
+    };
+    let (mut reply, timing) = shared.infer(request, write).await?;
+    if call.headers.contains_key(TIMING_HEADER) {
+        let ms = |took: Duration| took.as_secs_f64() * 1e3;
+        let text = format!(
+            "queue;dur={:.3}, compute;dur={:.3}, serialise;dur={:.3}",
+            ms(timing.queue),
+            ms(timing.compute),
+            ms(timing.serialise)
+        );
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            reply
+                .headers
+                .push((HeaderName::from_static("server-timing"), value));
+        }
+    }
+    Ok(reply)
+}

@@ -1,0 +1,9 @@
+//! The server on real models over real sockets.
+
+mod clients;
+mod host;
+mod onnx;
+mod oracle;
+mod repository;
+mod tensorflow;
+mod wire;

@@ -1,0 +1,3 @@
+module moonshot.test/pause
+
+go 1.26

@@ -1,0 +1,16 @@
+// Command pause holds the namespaces of a pod: it waits until it is told to stop.
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
+	// As process 1 of the pod it is the parent of orphans; the runtime reaps nothing for it.
+	signal.Ignore(syscall.SIGCHLD)
+	<-stop
+}
