@@ -94,7 +94,11 @@ pub(crate) async fn launch(
         .process_group(0)
         .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(&serde_json::to_vec(&launch)?).await?;
+        match stdin.write_all(&serde_json::to_vec(&launch)?).await {
+            // A shim that reads no more has ended, and what it left says why.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            written => written?,
+        }
     }
     Ok(Shim::Child(child))
 }
