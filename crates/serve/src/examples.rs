@@ -3,9 +3,9 @@
 //! gets a matrix.
 
 use crate::error::{Result, ServeError};
-use crate::http::records::{Columns, missing};
 use crate::proto::tensorflow::feature::Kind;
 use crate::proto::tensorflow::{Example, Feature, Features};
+use crate::records::Rows;
 use crate::runtime::{Signature, Task};
 use crate::tensor::{Data, Datatype, Tensor};
 use bytes::Bytes;
@@ -53,34 +53,39 @@ pub(crate) fn inputs(
     if signature.columns.is_empty() {
         return Err(takes_none(signature));
     }
-    let names = &signature.columns;
-    let mut columns = Columns::new(names);
-    let mut values = missing(examples.len(), names.len())?;
+    let mut rows = Rows::new(signature)?;
     for (row, example) in examples.iter().enumerate() {
+        rows.add(1)?;
         let features: &HashMap<String, Feature> = match &example.features {
             Some(features) => &features.feature,
             None => continue,
         };
         for (name, feature) in features {
-            let at = columns.find(name)?;
-            values[row * names.len() + at] = match &feature.kind {
-                Some(Kind::FloatList(list)) if list.value.len() == 1 => list.value[0].into(),
-                Some(Kind::Int64List(list)) if list.value.len() == 1 => list.value[0] as f64,
-                None => f64::NAN,
-                Some(_) => {
-                    return Err(ServeError::invalid(format!(
-                        "example {row}: feature `{name}` is not one number"
-                    )));
+            let (at, column) = rows.find(name)?;
+            let value = match &feature.kind {
+                Some(Kind::FloatList(list)) if list.value.len() == 1 => {
+                    column.number(list.value[0].into())
                 }
+                Some(Kind::Int64List(list)) if list.value.len() == 1 => {
+                    column.number(list.value[0] as f64)
+                }
+                Some(Kind::BytesList(list)) if list.value.len() == 1 => {
+                    column.text(&String::from_utf8_lossy(&list.value[0]))
+                }
+                None => column.number(f64::NAN),
+                Some(_) => Err(ServeError::invalid(format!(
+                    "feature `{name}` is not one value"
+                ))),
             };
+            rows.set(at, value.map_err(|error| of_row(row, &error))?);
         }
     }
-    Ok(vec![Tensor {
-        name: port.name.clone(),
-        datatype: Datatype::F64,
-        shape: vec![examples.len(), names.len()],
-        data: Data::F64(values),
-    }])
+    Ok(rows.finish())
+}
+
+/// What is wrong, with the example in which.
+pub(crate) fn of_row(row: usize, error: &ServeError) -> ServeError {
+    ServeError::invalid(format!("example {row}: {}", error.text))
 }
 
 fn takes_none(signature: &Signature) -> ServeError {

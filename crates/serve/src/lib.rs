@@ -27,6 +27,7 @@ mod metrics;
 mod models;
 mod pool;
 mod proto;
+mod records;
 mod repository;
 pub mod runtime;
 pub mod runtimes;

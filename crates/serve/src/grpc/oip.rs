@@ -3,7 +3,6 @@
 use super::{Api, status, timeout};
 use crate::error::{Result as Served, ServeError};
 use crate::http::oip::{from_binary, to_binary};
-use crate::http::records;
 use crate::infer;
 use crate::loader::OrderKind;
 use crate::models::{Pick, State, Version};
@@ -14,6 +13,7 @@ use crate::proto::inference::model_infer_response::InferOutputTensor;
 use crate::proto::inference::model_metadata_response::TensorMetadata;
 use crate::proto::inference::repository_index_response::ModelIndex;
 use crate::proto::inference::*;
+use crate::records;
 use crate::runtime::Signature;
 use crate::tensor::{Data, Datatype, Port, Tensor};
 use bytes::Bytes;
@@ -51,7 +51,9 @@ fn inputs(req: &mut ModelInferRequest, signature: &Signature) -> Served<Vec<Tens
         .map(|input| tensor(input, raw.next()))
         .collect::<Served<_>>()?;
     let columns = &signature.columns;
-    let are_columns = tensors.iter().all(|input| columns.contains(&input.name));
+    let are_columns = tensors
+        .iter()
+        .all(|input| columns.get(&input.name).is_some());
     if columns.len() > 1 && are_columns && !tensors.is_empty() {
         return records::join(&tensors, signature);
     }

@@ -1,15 +1,15 @@
 //! TensorFlow Serving's `:classify` and `:regress`: rows of named features in JSON, as tf.Examples or as a matrix.
 
 use super::json::{self, Odd, write_nested, write_text};
-use super::tfs::only_input;
-use super::{Call, Reply, Shared, infer, records};
+use super::{Call, Reply, Shared, infer};
 use crate::error::{Result, ServeError};
-use crate::examples;
+use crate::examples::{self, of_row};
 use crate::models::Version;
 use crate::proto::tensorflow::feature::Kind;
 use crate::proto::tensorflow::{BytesList, Example, Feature, Features, FloatList, Int64List};
+use crate::records::Rows;
 use crate::runtime::Signature;
-use crate::tensor::{Data, Datatype, Tensor};
+use crate::tensor::{Data, Tensor};
 use serde_json::Value;
 use std::io::Write as _;
 use std::sync::Arc;
@@ -55,33 +55,34 @@ fn no_object(row: usize) -> ServeError {
 
 /// Columns by name, with all the digits that JSON has.
 fn matrix(signature: &Signature, context: &Value, examples: &[Value]) -> Result<Vec<Tensor>> {
-    let names = &signature.columns;
-    let mut columns = records::Columns::new(names);
-    let mut values = records::missing(examples.len(), names.len())?;
+    let mut rows = Rows::new(signature)?;
     for (row, example) in examples.iter().enumerate() {
         let example = example.as_object().ok_or_else(|| no_object(row))?;
         let context = context.as_object().into_iter().flatten();
+        rows.add(1)?;
         for (name, value) in context.chain(example) {
-            let at = columns.find(name)?;
+            let (at, column) = rows.find(name)?;
             // A feature may come as a list of one, as in tf.Example.
             let value = match value {
                 Value::Array(list) if list.len() == 1 => &list[0],
                 value => value,
             };
-            values[row * names.len() + at] = match value {
-                Value::Null => f64::NAN,
-                value => value.as_f64().ok_or_else(|| {
-                    ServeError::invalid(format!("example {row}: feature `{name}` is no number"))
-                })?,
+            let value = match value {
+                Value::Null => column.number(f64::NAN),
+                Value::String(text) => column.text(text),
+                value => value.as_f64().map_or_else(
+                    || {
+                        Err(ServeError::invalid(format!(
+                            "feature `{name}` is neither a number nor text"
+                        )))
+                    },
+                    |value| column.number(value),
+                ),
             };
+            rows.set(at, value.map_err(|error| of_row(row, &error))?);
         }
     }
-    Ok(vec![Tensor {
-        name: only_input(signature)?.name.clone(),
-        datatype: Datatype::F64,
-        shape: vec![examples.len(), names.len()],
-        data: Data::F64(values),
-    }])
+    Ok(rows.finish())
 }
 
 /// A tf.Example of a JSON object: strings and `{"b64": …}` are bytes, whole numbers integers, others floats.

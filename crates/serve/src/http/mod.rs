@@ -4,7 +4,6 @@
 mod by_examples;
 mod json;
 pub(crate) mod oip;
-pub(crate) mod records;
 mod tfs;
 
 use crate::error::{Result, ServeError};

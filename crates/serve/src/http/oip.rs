@@ -2,10 +2,11 @@
 //! extensions for binary tensors and for the model repository.
 
 use super::json::{Json, Odd, write_nested, write_text};
-use super::{Call, Reply, Shared, infer, records, wants};
+use super::{Call, Reply, Shared, infer, wants};
 use crate::error::{Result, ServeError};
 use crate::loader::OrderKind;
 use crate::models::{Model, Pick, State, Version};
+use crate::records;
 use crate::tensor::{Data, Datatype, Port, Tensor, from_le, to_le};
 use base::Code;
 use bytes::{Buf, Bytes};
@@ -166,7 +167,7 @@ async fn predict(shared: &Shared, call: &Call, version: &Arc<Version>) -> Result
         || inputs.iter().all(|input| {
             input.shape.iter().product::<usize>() == input.n_rows()
                 && signature.columns.len() > 1
-                && signature.columns.contains(&input.name)
+                && signature.columns.get(&input.name).is_some()
         });
     let inputs = if are_columns && signature.inputs.len() == 1 && !signature.columns.is_empty() {
         records::join(&inputs, signature)?

@@ -2,11 +2,12 @@
 //! `:predict` in row and column format, `:classify`, `:regress`; versions by number or label.
 
 use super::json::{Json, Odd, write_nested, write_text};
-use super::{Call, Reply, Shared, by_examples, infer, records, wants};
+use super::{Call, Reply, Shared, by_examples, infer, wants};
 use crate::error::{Result, ServeError};
 use crate::models::{Pick, Version};
+use crate::records::{self, Rows};
 use crate::runtime::{Signature, append};
-use crate::tensor::{Port, Tensor, shape_text};
+use crate::tensor::{Datatype, Port, Tensor, shape_text};
 use http::Method;
 use serde_json::{Value, json as value};
 use std::sync::Arc;
@@ -214,16 +215,35 @@ fn rows(json: &mut Json<'_>, signature: &Signature) -> Result<Vec<Tensor>> {
     // `{"b64": …}` is a value, not a record.
     let is_bytes = first_key.as_deref() == Some("b64") && !is_known("b64");
     if !is_record || is_bytes {
-        return Ok(vec![tensor(json, only_input(signature)?)?]);
+        let port = only_input(signature)?;
+        return Ok(vec![tensor(json, &port.name, port.datatype)?]);
     }
     let are_columns = first_key
         .as_ref()
-        .is_some_and(|key| !is_known(key) || signature.columns.contains(key));
+        .is_some_and(|key| !is_known(key) || signature.columns.get(key).is_some());
     if are_columns && !signature.columns.is_empty() {
-        only_input(signature)?;
-        return records::rows(json, signature);
+        return records(json, signature);
     }
     instances(json, &signature.inputs)
+}
+
+/// `[{"a": 1, "b": "x"}, …]`: one record a row.
+fn records(json: &mut Json<'_>, signature: &Signature) -> Result<Vec<Tensor>> {
+    let mut rows = Rows::new(signature)?;
+    json.array(|json| {
+        rows.add(1)?;
+        json.object(|json, name| {
+            let (at, column) = rows.find(name)?;
+            let value = if json.peek()? == b'"' {
+                column.text(&json.text()?)?
+            } else {
+                column.number(json.double()?)?
+            };
+            rows.set(at, value);
+            Ok(())
+        })
+    })?;
+    Ok(rows.finish())
 }
 
 /// `[{"a": row, "b": row}, …]`: the rows of each input follow one another.
@@ -237,7 +257,7 @@ fn instances(json: &mut Json<'_>, ports: &[Port]) -> Result<Vec<Tensor>> {
             let Some(at) = ports.iter().position(|port| port.name == key) else {
                 return Err(unknown_input(key, ports));
             };
-            let mut row = tensor(json, &ports[at])?;
+            let mut row = tensor(json, &ports[at].name, ports[at].datatype)?;
             row.shape.insert(0, 1);
             n_known += 1;
             let fits = match &mut wholes[at] {
@@ -283,19 +303,20 @@ fn named(json: &mut Json<'_>, signature: &Signature) -> Result<Vec<Tensor>> {
         });
     }
     if is_value {
-        return Ok(vec![tensor(json, only_input(signature)?)?]);
+        let port = only_input(signature)?;
+        return Ok(vec![tensor(json, &port.name, port.datatype)?]);
     }
     let mut inputs = Vec::new();
     json.object(|json, key| {
         let known = ports.iter().find(|port| port.name == key);
-        let port = match known {
-            Some(port) => port,
+        let datatype = match (known, signature.columns.get(key)) {
+            (Some(port), _) => port.datatype,
+            (None, Some(column)) if column.words.is_some() => Datatype::Bytes,
             // A column of the only input.
-            None if signature.columns.iter().any(|column| column == key) => only_input(signature)?,
-            None => return Err(unknown_input(key, ports)),
+            (None, Some(_)) => only_input(signature)?.datatype,
+            (None, None) => return Err(unknown_input(key, ports)),
         };
-        let mut input = tensor(json, port)?;
-        key.clone_into(&mut input.name);
+        let input = tensor(json, key, datatype)?;
         inputs.push(input);
         Ok(())
     })?;
@@ -327,12 +348,12 @@ fn unknown_input(name: &str, ports: &[Port]) -> ServeError {
     ))
 }
 
-fn tensor(json: &mut Json<'_>, port: &Port) -> Result<Tensor> {
+fn tensor(json: &mut Json<'_>, name: &str, datatype: Datatype) -> Result<Tensor> {
     let mut shape = Vec::new();
-    let data = json.tensor(port.datatype, &mut shape)?;
+    let data = json.tensor(datatype, &mut shape)?;
     Ok(Tensor {
-        name: port.name.clone(),
-        datatype: port.datatype,
+        name: name.to_owned(),
+        datatype,
         shape,
         data,
     })

@@ -58,7 +58,7 @@ fn slow(name: &str) -> (Arc<Version>, Receiver<usize>, Sender<()>) {
                 method: String::new(),
                 inputs: Vec::new(),
                 outputs: Vec::new(),
-                columns: Vec::new(),
+                columns: crate::runtime::Columns::default(),
                 task: Meaning::Other,
                 is_row_wise: true,
             }),

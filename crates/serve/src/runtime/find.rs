@@ -1,6 +1,6 @@
 //! Which format a version's directory has, told by the names of its files; and the way to that format's loader.
 
-use super::{LoadError, Runtime, onnx, tensorflow, trees};
+use super::{LoadError, Runtime, onnx, stepped, steps, tensorflow, trees};
 use crate::repository::Settings;
 use crate::runtimes::Runtimes;
 use std::path::{Path, PathBuf};
@@ -66,7 +66,8 @@ pub(crate) fn find(dir: &Path) -> Result<Found, LoadError> {
             let rank = TREES.iter().position(|known| Some(*known) == suffix);
             rank.map(|rank| rank + 1)
         };
-        if let Some(rank) = rank.filter(|_| path.is_file()) {
+        let is_model = path.is_file() && !path.ends_with(steps::FILE);
+        if let Some(rank) = rank.filter(|_| is_model) {
             let is_named = path.file_stem().is_some_and(|stem| stem == STEM);
             files.push((!is_named, rank, path));
         }
@@ -140,14 +141,21 @@ pub(crate) fn walk(dir: &Path, each: &mut dyn FnMut(&Path, &std::fs::Metadata)) 
     step(dir, 0, &mut 0, each);
 }
 
-/// Reads what was found.
+/// Reads what was found, and the steps around it.
 pub(crate) fn load(found: &Found, ctx: &Context<'_>) -> Result<Box<dyn Runtime>, LoadError> {
     let path = &found.path;
-    Ok(match found.kind {
+    let dir = match found.kind {
+        Kind::TensorFlow => Some(path.as_path()),
+        Kind::Onnx | Kind::Trees => path.parent(),
+    };
+    // What is wrong there is told before a large model is read.
+    let steps = dir.map_or(Ok(None), steps::read)?;
+    let runtime: Box<dyn Runtime> = match found.kind {
         Kind::TensorFlow => Box::new(tensorflow::load(path, found.estimate, ctx)?),
         Kind::Onnx => Box::new(onnx::load(path, found.estimate, ctx)?),
         Kind::Trees => Box::new(trees(path, ctx)?),
-    })
+    };
+    stepped::wrap(runtime, steps)
 }
 
 fn trees(path: &Path, ctx: &Context<'_>) -> Result<trees::Trees, LoadError> {

@@ -1,14 +1,18 @@
 //! What a model format must do to be served, and how the format of a directory is found.
 
 mod batch;
+mod columns;
 mod find;
 mod onnx;
 mod probe;
+mod stepped;
+mod steps;
 pub(crate) mod tensorflow;
 mod trees;
 pub(crate) mod warm_up;
 
 pub(crate) use batch::{append, check_ports, cut, merge};
+pub use columns::{Column, Columns, Words};
 pub(crate) use find::{Context, find, load, walk};
 
 use crate::error::Result;
@@ -48,8 +52,8 @@ pub struct Signature {
     pub inputs: Vec<Port>,
     /// What it gives.
     pub outputs: Vec<Port>,
-    /// Names of the columns of the only input, where the model has them: records may be sent by name.
-    pub columns: Vec<String>,
+    /// The columns of the only input, where they have names: records may be sent by name.
+    pub columns: Columns,
     /// What its answers mean.
     pub task: Task,
     /// Whether each row's answer depends on that row alone, so that requests may be run together.

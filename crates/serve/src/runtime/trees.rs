@@ -1,6 +1,6 @@
 //! XGBoost and LightGBM by the crate `trees`. One input, rows by features; one output.
 
-use super::{DEFAULT, FirstRun, PREDICT, Runtime, Signature, Task};
+use super::{Column, Columns, DEFAULT, FirstRun, PREDICT, Runtime, Signature, Task};
 use crate::error::{Result, ServeError};
 use crate::tensor::{Data, Datatype, Port, Tensor, shape_text};
 use ::trees::{Format, Iterations, Kind, Matrix, Model, Options, Shape};
@@ -52,7 +52,7 @@ impl Trees {
                 datatype,
                 shape: Some(shape),
             }],
-            columns,
+            columns: Columns::new(columns.into_iter().map(Column::plain).collect()),
             is_row_wise: true,
         };
         Trees {

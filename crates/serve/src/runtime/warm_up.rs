@@ -169,7 +169,7 @@ mod tests {
                 shape: Some(vec![-1]),
             }],
             outputs: Vec::new(),
-            columns: Vec::new(),
+            columns: crate::runtime::Columns::default(),
             task: Task::Other,
             is_row_wise: true,
         }

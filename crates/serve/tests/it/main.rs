@@ -5,5 +5,6 @@ mod host;
 mod onnx;
 mod oracle;
 mod repository;
+mod steps;
 mod tensorflow;
 mod wire;

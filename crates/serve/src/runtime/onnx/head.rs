@@ -44,7 +44,7 @@ pub(super) fn read(session: &Session) -> Result<Head, String> {
             method: PREDICT.to_owned(),
             inputs,
             outputs,
-            columns: Vec::new(),
+            columns: crate::runtime::Columns::default(),
             task: Task::Other,
             is_row_wise: false,
         },

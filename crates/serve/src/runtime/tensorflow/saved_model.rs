@@ -82,7 +82,7 @@ fn named(name: &str, def: &SignatureDef) -> Result<Named, String> {
             method: def.method_name.clone(),
             inputs,
             outputs,
-            columns: Vec::new(),
+            columns: crate::runtime::Columns::default(),
             task: Task::Other,
             is_row_wise: false,
         },
