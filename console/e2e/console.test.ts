@@ -159,6 +159,8 @@ test("attempts, events and outputs of the Job are there", async () => {
   await row("Attempts", "Succeeded").waitFor();
   await row("Events", "Admitted").first().waitFor();
   await row("Outputs", "model").getByText("moonshot cp job/flights:model .").waitFor();
+  await section("Delivery").getByText("Delivered", { exact: true }).waitFor();
+  await section("Delivery").getByText("rmse_minutes").waitFor();
   const [download] = await Promise.all([
     page.waitForEvent("download"),
     page.getByRole("link", { name: "Download: model" }).click(),
@@ -195,6 +197,7 @@ test(
 test(
   "an App is opened, changed by its YAML, compared and rolled back",
   async () => {
+    await installation.moonshot("wait", "job/flights", "--for", "delivery");
     await installation.moonshot("apply", "-f", `${installation.examples}/flights/app.yaml`);
     await go("Apps");
     await row("Apps", "flights").getByRole("link", { name: "flights", exact: true }).click();

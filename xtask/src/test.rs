@@ -321,7 +321,7 @@ fn cluster() -> Done<Count> {
         });
     }
     let compiled = compile::tests()?;
-    crate::cluster::with_node(|kubeconfig, kubectl| {
+    crate::cluster::with_node(&compiled.moonshot, |kubeconfig, kubectl| {
         let tests = compiled.tests.iter();
         let tests = tests.filter(|test| test.target == ON_CLUSTER);
         let variables = [

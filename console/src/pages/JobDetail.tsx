@@ -126,6 +126,23 @@ function Detail({ job, path }: { job: Job; path: string }) {
           ]}
         />
       </Section>
+      {status?.delivery && (
+        <Section title={t("job.delivery")}>
+          <Group align="flex-start" wrap="nowrap">
+            <Phase phase={status.delivery.phase} />
+            <Words text={status.delivery.message ?? ""} />
+          </Group>
+          {status.delivery.metrics && (
+            <Group gap="lg">
+              {Object.entries(status.delivery.metrics).map(([metric, value]) => (
+                <Fact key={metric} label={metric}>
+                  {value}
+                </Fact>
+              ))}
+            </Group>
+          )}
+        </Section>
+      )}
       <Section title={t("job.events")}>
         <Loaded query={events}>{({ items }) => <EventTable events={items} />}</Loaded>
       </Section>

@@ -1,6 +1,7 @@
 //! A training run.
 
 use crate::common::ProgramSpec;
+use crate::deliver::{DeliverSpec, DeliveryStatus};
 use crate::meta::Condition;
 use base::{Bytes, Digest, Span, Time};
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,9 @@ pub struct JobSpec {
     /// Files under `$MOONSHOT_OUTPUTS` that are kept by name. Default: one output `outputs` with everything there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputSpec>,
+    /// Once it has succeeded, an output becomes the next version of a Model and, if its check holds, of an App.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliver: Option<DeliverSpec>,
     /// Wait: nothing starts, what runs is stopped with grace.
     #[serde(default)]
     pub suspend: bool,
@@ -298,6 +302,9 @@ pub struct JobStatus {
     /// What was kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputStatus>,
+    /// What became of `spec.deliver`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<DeliveryStatus>,
     /// Details.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

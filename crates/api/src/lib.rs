@@ -10,6 +10,7 @@
 // ---- what objects are ----
 pub mod app;
 pub mod common;
+pub mod deliver;
 pub mod environment;
 pub mod event;
 pub mod job;

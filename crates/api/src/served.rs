@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServedModel {
-    /// `model://NAME` or `model://NAME@VERSION` (without one: the newest when the Revision is made), or `job://JOB/OUTPUT`.
+    /// `model://NAME@VERSION`, `model://NAME` (the newest when it is first named, then what Jobs deliver), or `job://JOB/OUTPUT`.
     pub uri: String,
     /// What it is called in URLs: `/v1/models/NAME`. Default: the Model's name, or the Job's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

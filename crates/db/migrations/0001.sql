@@ -83,4 +83,5 @@ CREATE TABLE blobs (
   project TEXTKEY NOT NULL, digest TEXTKEY NOT NULL, size BIGINT NOT NULL, state TEXTKEY NOT NULL, used_at BIGINT NOT NULL,
   PRIMARY KEY (project, digest));
 CREATE INDEX blobs_age ON blobs (state, used_at);
+CREATE TABLE deliveries (job TEXTKEY PRIMARY KEY);
 CREATE TABLE settings (name TEXTKEY PRIMARY KEY, value TEXT NOT NULL);

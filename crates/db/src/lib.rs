@@ -23,6 +23,7 @@ pub mod backup;
 pub mod blobs;
 pub mod check;
 pub mod control;
+pub mod deliveries;
 pub mod events;
 pub mod feed;
 pub mod leases;

@@ -4,6 +4,9 @@ use crate::Installation;
 use std::path::Path;
 use std::time::Duration;
 
+/// Where the App is asked for predictions.
+const PATH: &str = "/default/flights/v1/models/flights:predict";
+
 /// Learns from the flights with two replicas, serves the model with two, and asks it once; the same on every engine.
 #[track_caller]
 pub fn learn_and_serve(installation: &Installation) {
@@ -38,17 +41,29 @@ pub fn learn_and_serve(installation: &Installation) {
         "{job:#}"
     );
 
+    // The Job's check holds, and its model is version 1.
+    installation
+        .run(&["wait", "job/flights", "--for", "delivery"])
+        .ok();
+    let version = installation.get("modelversion", "flights-v1");
+    let version = version.expect("the Model has a version");
+    let error = &version["spec"]["lineage"]["metrics"]["rmse_minutes"];
+    assert!(
+        error.as_f64().is_some_and(|error| error < 25.0),
+        "{version:#}"
+    );
+
     apply("app.yaml");
     let app = installation.wait_for("app", "flights", &["Ready"], Duration::from_secs(240));
     assert_eq!(app["status"]["ready"], 2, "{app:#}");
     let flight = r#"{"instances": [{"dep_delay": 40, "distance": 760, "carrier": "DL", "origin": "LGA", "dest": "ATL"}]}"#;
-    let (status, answer) = installation.ask("POST", "/default/flights/predict", flight, true);
+    let (status, answer) = installation.ask("POST", PATH, flight, true);
     assert_eq!(status, 200, "{answer}");
     let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
     let minutes = answer["predictions"][0].as_f64().expect("a number");
     // A flight that left 40 minutes late arrives late, and not by hours more.
     assert!((5.0..120.0).contains(&minutes), "{minutes}");
-    let (status, _) = installation.ask("POST", "/default/flights/predict", flight, false);
+    let (status, _) = installation.ask("POST", PATH, flight, false);
     assert_eq!(status, 401, "without a token nobody is answered");
 
     // The same files again change nothing.

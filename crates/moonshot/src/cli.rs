@@ -243,7 +243,7 @@ mod tests {
             "db check",
             "explain job.spec.retry",
             "completion bash",
-            "predict app/flights --path /predict --data {}",
+            "predict app/flights --path /healthz --data {}",
             "label job a x=y z-",
             "patch job a -p {}",
             "delete job a --wait",

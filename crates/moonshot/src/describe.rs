@@ -92,6 +92,14 @@ pub(crate) fn page(object: &Object, events: &[Event], why: Option<&str>, now: Ti
             &table(&["ID", "CLASS", "MODEL", "MEMORY", "SICK"], &rows),
         );
     }
+    let delivery = of_status(object, "delivery");
+    if delivery.is_object() {
+        section(
+            &mut page,
+            "Delivery",
+            crate::out::yaml_text(delivery).trim_end(),
+        );
+    }
     if let Some(conditions) = of_status(object, "conditions")
         .as_array()
         .filter(|conditions| !conditions.is_empty())

@@ -9,9 +9,11 @@
 
 mod guard;
 mod pack;
+mod read;
 mod unpack;
 
 pub use pack::{pack, pack_files};
+pub use read::read_file;
 pub use unpack::{Limits, unpack};
 
 use std::path::{Component, Path, PathBuf};
@@ -87,6 +89,18 @@ fn io(operation: &'static str, path: &Path) -> impl Fn(std::io::Error) -> PackEr
         operation,
         path: path.clone(),
         source,
+    }
+}
+
+/// What an error while an archive is read means.
+fn of_archive(from: &Path) -> impl Fn(std::io::Error) -> PackError + Copy {
+    move |error| match guard::Refused::of(&error) {
+        Some(guard::Refused::TooMany(limit)) => PackError::TooMany {
+            path: from.to_owned(),
+            limit,
+        },
+        Some(guard::Refused::Entry(name)) => PackError::Entry(name.into()),
+        None => io("read", from)(error),
     }
 }
 

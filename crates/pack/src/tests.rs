@@ -113,3 +113,27 @@ fn links_are_packed_so_that_they_hold_elsewhere() {
         "{error}"
     );
 }
+
+#[test]
+fn one_file_is_read_without_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = dir.path().join("from");
+    std::fs::create_dir_all(from.join("sub")).unwrap();
+    std::fs::write(from.join("sub/b.json"), "{}").unwrap();
+    std::fs::write(from.join("a.bin"), [0; 1000]).unwrap();
+    std::os::unix::fs::symlink("a.bin", from.join("link")).unwrap();
+    let packed = dir.path().join("packed");
+    pack(&from, &packed, 10_000).unwrap();
+    let read = |name: &str, limit| read_file(&packed, Path::new(name), limit);
+    assert_eq!(read("sub/b.json", 2).unwrap(), Some(b"{}".to_vec()));
+    assert_eq!(read("./sub/b.json", 2).unwrap(), Some(b"{}".to_vec()));
+    for none in ["b.json", "sub", "link", "sub/../a.bin"] {
+        assert_eq!(read(none, 10_000).unwrap(), None, "{none}");
+    }
+    assert!(matches!(
+        read("a.bin", 999),
+        Err(PackError::TooLarge { .. })
+    ));
+    std::fs::write(&packed, "no archive").unwrap();
+    assert!(read("a.bin", 999).is_err());
+}

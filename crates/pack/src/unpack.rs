@@ -1,7 +1,7 @@
 //! One file into a directory, in one pass: bounds, containment and the digest are checked while it is read.
 
 use crate::guard::{Guard, Refused};
-use crate::{NAME_BYTES_MAX, PackError, io, leaves};
+use crate::{NAME_BYTES_MAX, PackError, io, leaves, of_archive};
 use base::Digest;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -65,14 +65,7 @@ fn entries<R: Read>(
     into: &Path,
     limit: u64,
 ) -> Result<(), PackError> {
-    let failed = |error: std::io::Error| match Refused::of(&error) {
-        Some(Refused::TooMany(limit)) => PackError::TooMany {
-            path: from.to_owned(),
-            limit,
-        },
-        Some(Refused::Entry(name)) => PackError::Entry(name.into()),
-        None => io("read", from)(error),
-    };
+    let failed = of_archive(from);
     let mut total: u64 = 0;
     for entry in archive.entries().map_err(failed)? {
         let mut entry = entry.map_err(failed)?;

@@ -18,4 +18,5 @@ pub mod metrics;
 pub mod pinned;
 pub mod platform;
 pub mod program;
+pub mod shares;
 pub mod usecase;

@@ -188,6 +188,22 @@ impl Store {
         Ok(place)
     }
 
+    /// One small file of packed content; `None` where there is none with this path. One of more than `limit` bytes is an
+    /// error.
+    pub async fn file_of(
+        &self,
+        project: &TenantPath,
+        digest: &Digest,
+        file: &Path,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let packed = self.fetch(project, digest).await?;
+        let file = file.to_owned();
+        let read = tokio::task::spawn_blocking(move || pack::read_file(&packed, &file, limit));
+        let read = read.await;
+        Ok(read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?)
+    }
+
     /// A directory of this machine for work on the way. It goes when it is dropped, or after its process is gone.
     pub fn scratch(&self) -> Result<tempfile::TempDir, StoreError> {
         self.drafts.scratch()

@@ -1,4 +1,4 @@
-"""Flights and weather into numbers: the same columns in training and in serving."""
+"""Flights and weather into numbers for training, and the steps that do the same for requests."""
 
 import importlib.util
 import pathlib
@@ -36,3 +36,8 @@ def matrix(table: pd.DataFrame, words: dict[str, list[str]]) -> np.ndarray:
         codes = {word: float(code) for code, word in enumerate(words[name])}
         parts.append(table[name].map(codes).to_numpy("float32"))
     return np.column_stack(parts)
+
+
+def steps(words: dict[str, list[str]]) -> dict:
+    """What the model server does to a record, so that callers send words as we got them: see docs/src/serve.md."""
+    return {"columns": [{"name": name, **({"words": words[name]} if name in words else {})} for name in COLUMNS]}

@@ -80,7 +80,7 @@ def main() -> None:
     model = OUTPUTS / "model"
     model.mkdir(parents=True, exist_ok=True)
     booster.save_model(model / "model.json")
-    (model / "words.json").write_text(json.dumps(words))
+    (model / "steps.json").write_text(json.dumps(features.steps(words)))
     metrics = {"rmse_minutes": rmse, "spread_minutes": spread, "test_flights": int(is_test.sum())}
     (model / "metrics.json").write_text(json.dumps(metrics))
     print(f"test error {rmse:.2f} minutes over {is_test.sum():,} flights (their spread is {spread:.2f})", flush=True)

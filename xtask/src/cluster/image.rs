@@ -68,6 +68,22 @@ pub(super) fn agent(dir: &Path, pod: &Path, shim: &Path) -> Done<PathBuf> {
     Ok(to)
 }
 
+/// Writes `moonshot.test/server:1`, which runs the model server, and answers where. What debuggers read of the program
+/// is left out: it is most of it.
+pub(super) fn server(dir: &Path, moonshot: &Path) -> Done<PathBuf> {
+    let small = dir.join("moonshot");
+    let mut strip = sh::command("strip", ["-o"]);
+    sh::run(strip.args([small.as_path(), moonshot]))?;
+    let mut server = Image::new();
+    server.busybox()?;
+    server.file(&small, "bin/moonshot")?;
+    server.libraries_of(&small)?;
+    let to = dir.join("server.tar");
+    server.write("moonshot.test/server:1", "/bin/moonshot", &to)?;
+    fs::remove_file(&small).map_err(|error| failed(&small, &error))?;
+    Ok(to)
+}
+
 /// The one layer of an image, as it grows.
 struct Image {
     layer: tar::Builder<Vec<u8>>,

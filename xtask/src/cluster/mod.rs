@@ -23,16 +23,23 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 const HELP: &str = "\
-cargo xtask cluster up [--control-plane-only] [--kwok N] [--dir DIR]   start a Kubernetes and print its kubeconfig
-cargo xtask cluster down [--dir DIR]                                   stop it and remove everything it made
-cargo xtask cluster status [--dir DIR]                                 its processes with their memory
-cargo xtask cluster build                                              only build what it needs";
+cargo xtask cluster up       start a Kubernetes and print its kubeconfig
+    --control-plane-only     without a node that runs pods; needs no root
+    --kwok N                 with N simulated nodes
+    --moonshot FILE          with the image moonshot.test/server:1, in which FILE serves models
+cargo xtask cluster down     stop it and remove everything it made
+cargo xtask cluster status   its processes with their memory
+cargo xtask cluster build    only build what it needs
+
+`--dir DIR` names the cluster's directory, where there are several";
 
 /// What was asked for.
 struct Options {
     dir: PathBuf,
     with_node: bool,
     n_kwok: Option<usize>,
+    /// The program that serves models in pods.
+    moonshot: Option<PathBuf>,
 }
 
 /// Runs one verb.
@@ -60,6 +67,7 @@ fn options(args: &[String]) -> Done<Options> {
         dir: crate::build::cache_dir().join("cluster"),
         with_node: true,
         n_kwok: None,
+        moonshot: None,
     };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -76,6 +84,7 @@ fn options(args: &[String]) -> Done<Options> {
                     .map_err(|_| Failure::new(format!("`--kwok {text}` is not a number")))?;
                 options.n_kwok = Some(n);
             }
+            "--moonshot" => options.moonshot = Some(PathBuf::from(value()?)),
             "--dir" => {
                 let dir = PathBuf::from(value()?);
                 options.dir = std::path::absolute(&dir)
@@ -100,7 +109,7 @@ fn up(options: &Options) -> Done {
     let programs = build::all()?;
     let layout = Layout::create(options)?;
     let started = Instant::now();
-    if let Err(failure) = start::start(&layout, &programs, options.n_kwok.is_some()) {
+    if let Err(failure) = start::start(&layout, &programs, options) {
         // The logs are wanted now: only what runs is ended.
         process::end_all(&layout);
         return Err(failure);
@@ -124,6 +133,7 @@ pub(crate) fn with_kwok<T>(n_kwok: usize, run: impl FnOnce(&Path, &str) -> Done<
         dir: dir.clone(),
         with_node: false,
         n_kwok: Some(n_kwok),
+        moonshot: None,
     })?;
     let layout = Layout::find(&dir)?;
     let scheduler = process::all(&layout)
@@ -140,13 +150,15 @@ pub(crate) fn helm() -> Done<PathBuf> {
     build::helm()
 }
 
-/// Starts a cluster with a node for a while; `run` gets its kubeconfig and the program kubectl.
-pub(crate) fn with_node<T>(run: impl FnOnce(&Path, &Path) -> Done<T>) -> Done<T> {
+/// Starts a cluster with a node for a while; `run` gets its kubeconfig and the program kubectl. Pods can run this
+/// `moonshot`.
+pub(crate) fn with_node<T>(moonshot: &Path, run: impl FnOnce(&Path, &Path) -> Done<T>) -> Done<T> {
     let dir = crate::build::cache_dir().join(format!("cluster-{}", std::process::id()));
     up(&Options {
         dir: dir.clone(),
         with_node: true,
         n_kwok: None,
+        moonshot: Some(moonshot.to_owned()),
     })?;
     let layout = Layout::find(&dir)?;
     let kubectl = build::all()?.dir().join("kubectl");

@@ -3,8 +3,9 @@
 use super::build::Programs;
 use super::layout::{BRIDGE, Layout, NODE, Port, SERVICES};
 use super::process::{await_that, start as spawn};
-use super::{image, network, traces};
+use super::{Options, image, network, traces};
 use crate::sh::{self, Done};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Starts everything.
-pub(super) fn start(layout: &Layout, programs: &Programs, with_kwok: bool) -> Done {
+pub(super) fn start(layout: &Layout, programs: &Programs, options: &Options) -> Done {
     certificates(layout, programs)?;
     if layout.with_node {
         traces::note(layout)?;
@@ -27,11 +28,11 @@ pub(super) fn start(layout: &Layout, programs: &Programs, with_kwok: bool) -> Do
     })?;
     controller_manager(layout, programs)?;
     scheduler(layout, programs)?;
-    if with_kwok {
+    if options.n_kwok.is_some() {
         kwok(layout, programs)?;
     }
     if layout.with_node {
-        node(layout, programs)?;
+        node(layout, programs, options.moonshot.as_deref())?;
     }
     await_that(
         layout,
@@ -235,7 +236,7 @@ fn containerd(layout: &Layout, programs: &Programs) -> Done {
 }
 
 /// Everything that makes this machine a node, up to Ready.
-fn node(layout: &Layout, programs: &Programs) -> Done {
+fn node(layout: &Layout, programs: &Programs, moonshot: Option<&Path>) -> Done {
     let ctr = |args: &[&str]| {
         let mut command = programs.command("ctr");
         command
@@ -248,7 +249,9 @@ fn node(layout: &Layout, programs: &Programs) -> Done {
     })?;
     // Ours changes with every commit: it is not among those that are kept.
     let agent = image::agent(&layout.dir, &crate::build::pod()?, &crate::build::shim()?)?;
-    for image in programs.images().into_iter().chain([agent]) {
+    let server = moonshot.map(|moonshot| image::server(&layout.dir, moonshot));
+    let ours = [agent].into_iter().chain(server.transpose()?);
+    for image in programs.images().into_iter().chain(ours) {
         let image = image.display().to_string();
         let mut import = ctr(&["images", "import", &image]);
         sh::run(import.stdout(Stdio::null()))?;

@@ -1,6 +1,7 @@
 //! Jobs.
 
 use super::{Errors, program, syntax};
+use crate::deliver::DeliverSpec;
 use crate::job::{GroupSpec, JobSpec, RestartUnit};
 use crate::path;
 use base::Span;
@@ -81,6 +82,70 @@ pub(super) fn check(spec: &JobSpec, errors: &mut Errors) {
         spec.outputs.iter().map(|output| output.name.as_str()),
         errors,
     );
+    if let Some(deliver) = &spec.deliver {
+        check_delivery(spec, deliver, errors);
+    }
+}
+
+fn check_delivery(spec: &JobSpec, deliver: &DeliverSpec, errors: &mut Errors) {
+    if let Err(why) = syntax::label(&deliver.model) {
+        errors.add("spec.deliver.model", why);
+    }
+    if let Some(Err(why)) = deliver.app.as_deref().map(syntax::label) {
+        errors.add("spec.deliver.app", why);
+    }
+    if spec.array.is_some() {
+        errors.add(
+            "spec.deliver",
+            "is not for arrays: many runs, and no one output",
+        );
+    }
+    let mut names: Vec<&str> = spec
+        .outputs
+        .iter()
+        .map(|output| output.name.as_str())
+        .collect();
+    if names.is_empty() {
+        names.push("outputs");
+    }
+    match &deliver.output {
+        None if names.len() > 1 && !names.contains(&"model") => errors.add(
+            "spec.deliver.output",
+            format!("is needed: the Job has the outputs {}", names.join(", ")),
+        ),
+        Some(output) if !names.contains(&output.as_str()) => errors.add(
+            "spec.deliver.output",
+            format!("is `{output}`; the Job has {}", names.join(", ")),
+        ),
+        _ => {}
+    }
+    if let Some(check) = &deliver.check {
+        if let Some(Err(why)) = check.file.as_deref().map(syntax::relative_path) {
+            errors.add("spec.deliver.check.file", why);
+        }
+        if check.metrics.is_empty() {
+            errors.add(
+                "spec.deliver.check.metrics",
+                "is empty; leave `check` out to check nothing",
+            );
+        }
+        for (name, bounds) in &check.metrics {
+            let at = format!("spec.deliver.check.metrics.{name}");
+            match (bounds.min, bounds.max) {
+                (None, None) => errors.add(at, "needs `min` or `max`"),
+                (Some(min), Some(max)) if min > max => {
+                    errors.add(at, format!("has min {min} above max {max}"));
+                }
+                _ => {}
+            }
+        }
+    }
+    if deliver.canary.is_some() && deliver.app.is_none() {
+        errors.add(
+            "spec.deliver.canary",
+            "is about an App's requests: name the App in `app`",
+        );
+    }
 }
 
 pub(super) fn priority(at: &str, priority: Option<i32>, errors: &mut Errors) {

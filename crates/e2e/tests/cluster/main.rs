@@ -12,10 +12,11 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What an installation on the cluster of the tests is told.
-const SETTINGS: [(&str, &str); 3] = [
+const SETTINGS: [(&str, &str); 4] = [
     ("MOONSHOT_IMAGE_AGENT", "moonshot.test/moonshot:1"),
     ("MOONSHOT_IMAGE_HOST", "moonshot.test/busybox:1"),
     ("MOONSHOT_IMAGE_PYTHON", "moonshot.test/python:1"),
+    ("MOONSHOT_IMAGE_SERVER", "moonshot.test/server:1"),
 ];
 
 fn up() -> Installation {

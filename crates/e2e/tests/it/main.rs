@@ -5,6 +5,7 @@ mod canary;
 mod cli;
 mod content;
 mod database;
+mod delivery;
 mod faults;
 mod gateway;
 mod interactive;

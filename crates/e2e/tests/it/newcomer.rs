@@ -182,7 +182,7 @@ fn an_ordinary_user_comes_from_nothing_to_a_prediction_also_after_an_interrupt()
     assert!(
         processes_of(home.dir.path())
             .iter()
-            .any(|line| line.contains("serve.py")),
+            .any(|line| line.contains(" serve ")),
         "the App's replicas go on"
     );
 

@@ -10,9 +10,9 @@ use api::Kind;
 pub(crate) struct Args {
     /// The App: `NAME` or `app/NAME`.
     app: String,
-    /// The path below the App's.
-    #[arg(long, default_value = "/", value_name = "PATH")]
-    path: String,
+    /// The path below the App's. Default: `/v1/models/NAME:predict` where the App names a model (with `--data`), else `/`.
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
     /// What to send; `@FILE` sends a file. With it the request is a POST.
     #[arg(short, long, value_name = "DATA")]
     data: Option<String>,
@@ -31,6 +31,10 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
             target.name, target.name
         )));
     }
+    let path = match &args.path {
+        Some(path) => path.clone(),
+        None => default_path(&app.spec, args.data.is_some()),
+    };
     let data = match args
         .data
         .as_deref()
@@ -44,7 +48,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     };
     let answer = session
         .client
-        .call_app(&url, &args.path, data, &args.content_type)
+        .call_app(&url, &path, data, &args.content_type)
         .await?;
     session.out.bytes(&answer.body)?;
     if !answer.body.ends_with(b"\n") {
@@ -57,5 +61,29 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
             "the App answered {}",
             answer.status
         )))
+    }
+}
+
+/// Where a model is asked for predictions or, without data, for its state.
+fn default_path(spec: &serde_json::Value, has_data: bool) -> String {
+    let model = serde_json::from_value::<api::served::ServedModel>(spec["model"].clone());
+    match model {
+        Ok(model) if has_data => format!("/v1/models/{}:predict", model.name()),
+        Ok(model) => format!("/v1/models/{}", model.name()),
+        Err(_) => "/".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::default_path;
+    use serde_json::json;
+
+    #[test]
+    fn apps_that_name_a_model_are_asked_for_predictions() {
+        let named = json!({"model": {"uri": "job://flights/model"}});
+        assert_eq!(default_path(&named, true), "/v1/models/flights:predict");
+        assert_eq!(default_path(&named, false), "/v1/models/flights");
+        assert_eq!(default_path(&json!({}), true), "/");
     }
 }

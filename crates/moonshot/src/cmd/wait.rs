@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// `KIND NAME…` or `KIND/NAME…`.
     #[arg(required = true, value_name = "OBJECT")]
     objects: Vec<String>,
-    /// `phase=A[,B]`, `condition=TYPE`, `delete`, or `done`: a Job is over, an App or Environment ready.
+    /// `phase=A[,B]`, `condition=TYPE`, `delivery[=A,B]` (`Delivered`), `delete`, or `done`: a Job is over, an App or Environment ready.
     #[arg(long = "for", value_name = "STATE", default_value = "done")]
     state: String,
     /// How long.
@@ -60,6 +60,8 @@ pub(crate) enum Condition {
     Phase(Vec<String>),
     /// A condition of the status holds.
     Holds(String),
+    /// What a Job delivers is so far.
+    Delivery(Vec<String>),
     /// There is no such object.
     Gone,
     /// Nothing can be waited for: it is there.
@@ -82,7 +84,7 @@ impl Condition {
 
     fn show(&self) -> String {
         match self {
-            Condition::Phase(phases) => phases.join(" or "),
+            Condition::Phase(phases) | Condition::Delivery(phases) => phases.join(" or "),
             Condition::Holds(kind) => kind.clone(),
             Condition::Gone => "gone".to_owned(),
             Condition::There => "there".to_owned(),
@@ -97,10 +99,14 @@ fn parse(text: &str, kind: Kind) -> Result<Condition, Failure> {
             phases.split(',').map(str::to_owned).collect(),
         )),
         Some(("condition", kind)) => Ok(Condition::Holds(kind.to_owned())),
+        Some(("delivery", phases)) => Ok(Condition::Delivery(
+            phases.split(',').map(str::to_owned).collect(),
+        )),
+        None if text == "delivery" => Ok(Condition::Delivery(vec!["Delivered".to_owned()])),
         None if text == "delete" => Ok(Condition::Gone),
         None if text == "done" => Ok(Condition::done(kind)),
         Some(_) | None => Err(Failure::Usage(format!(
-            "`{text}` is not a state; write `phase=Running`, `condition=Ready`, `delete` or `done`"
+            "`{text}` is not a state; write `phase=Running`, `condition=Ready`, `delivery`, `delete` or `done`"
         ))),
     }
 }
@@ -186,7 +192,7 @@ fn look(kind: Kind, condition: &Condition, object: Option<&Object>) -> Look {
     let met = match condition {
         Condition::There => true,
         Condition::Observed => observed.is_some() && is_current,
-        Condition::Gone => false,
+        Condition::Gone | Condition::Delivery(_) => false,
         Condition::Phase(phases) => is_current && phases.contains(&phase),
         Condition::Holds(kind) => of_status(object, "conditions")
             .as_array()
@@ -196,6 +202,9 @@ fn look(kind: Kind, condition: &Condition, object: Option<&Object>) -> Look {
                 condition["type"] == kind.as_str() && condition["status"] == Value::Bool(true)
             }),
     };
+    if let Condition::Delivery(wanted) = condition {
+        return delivery(wanted, object);
+    }
     let last_word = match kind {
         Kind::Job => ["Succeeded", "Failed", "Cancelled"].contains(&phase.as_str()),
         Kind::Environment => phase == "Failed",
@@ -206,6 +215,18 @@ fn look(kind: Kind, condition: &Condition, object: Option<&Object>) -> Look {
         (false, Condition::Gone) => Look::NotYet,
         (false, _) if last_word && is_current => Look::Never,
         (false, _) => Look::NotYet,
+    }
+}
+
+/// How far a Job's delivery is; none comes of a Job that did not succeed, or has nothing to deliver.
+fn delivery(wanted: &[String], object: &Object) -> Look {
+    let found = of_status(object, "delivery")["phase"].as_str();
+    match found {
+        Some(found) if wanted.iter().any(|wanted| wanted == found) => Look::Met,
+        Some("Delivered" | "Refused" | "NotTaken") => Look::Never,
+        _ if object.spec["deliver"].is_null() => Look::Never,
+        _ if ["Failed", "Cancelled"].contains(&status(object, "phase").as_str()) => Look::Never,
+        _ => Look::NotYet,
     }
 }
 
@@ -255,6 +276,36 @@ mod tests {
         );
         check(Kind::Queue, "done", Some(""), Look::Met);
         assert!(parse("x=y", Kind::Job).is_err() && parse("x", Kind::Job).is_err());
+    }
+
+    #[test]
+    fn deliveries_are_waited_for() {
+        let check = |wanted: &str, phase: &str, delivery: Option<&str>, expect: Look| {
+            let status =
+                json!({"phase": phase, "delivery": delivery.map(|phase| json!({"phase": phase}))});
+            let job = object("Job", "a", json!({"deliver": {"model": "m"}}), status);
+            let condition = parse(wanted, Kind::Job).unwrap();
+            assert_eq!(
+                look(Kind::Job, &condition, Some(&job)),
+                expect,
+                "{wanted} {phase} {delivery:?}"
+            );
+        };
+        check("delivery", "Running", None, Look::NotYet);
+        check("delivery", "Succeeded", None, Look::NotYet);
+        check("delivery", "Succeeded", Some("Canary"), Look::NotYet);
+        check("delivery", "Succeeded", Some("Delivered"), Look::Met);
+        check("delivery", "Succeeded", Some("Refused"), Look::Never);
+        check("delivery", "Failed", None, Look::Never);
+        check(
+            "delivery=Refused,NotTaken",
+            "Succeeded",
+            Some("NotTaken"),
+            Look::Met,
+        );
+        let job = object("Job", "a", json!({}), json!({"phase": "Succeeded"}));
+        let condition = parse("delivery", Kind::Job).unwrap();
+        assert_eq!(look(Kind::Job, &condition, Some(&job)), Look::Never);
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub(crate) fn run(example: &Path, settings: &Settings) -> Result<(), QuickstartE
             "20m",
         ],
     )?;
+    step(settings, &["wait", "job/flights", "--for", "delivery"])?;
     step(settings, &["apply", "-f", &file("app.yaml")])?;
     step(
         settings,
@@ -74,7 +75,7 @@ pub(crate) fn run(example: &Path, settings: &Settings) -> Result<(), QuickstartE
 /// A flight as the model wants to see it: what is known when it leaves the gate, 40 minutes late.
 const FLIGHT: &str = r#"{"instances": [{"month": 7, "day": 1, "sched_dep_time": 1800, "sched_arr_time": 2030, "distance": 760, "dep_delay": 40, "temp": 80, "humid": 60, "wind_speed": 10, "visib": 10, "carrier": "DL", "origin": "LGA", "dest": "ATL"}]}"#;
 
-const PREDICT: [&str; 6] = ["predict", "app/flights", "--path", "/predict", "-d", FLIGHT];
+const PREDICT: [&str; 4] = ["predict", "app/flights", "-d", FLIGHT];
 
 /// This program, speaking to the server that was started.
 pub(super) fn command(this: &Path, settings: &Settings) -> Command {

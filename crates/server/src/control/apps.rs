@@ -15,6 +15,7 @@ use super::{Control, ControlError};
 use crate::auth;
 use crate::pinned::{Pinned, PinnedProgram, TEMPLATE};
 use crate::platform;
+use crate::shares;
 use api::app::{AppSpec, AppTemplate, IntOrPercent, Revised};
 use base::{Attempt, Index, Span, Time, Uid};
 use engine::ReplicaKey;
@@ -175,15 +176,13 @@ fn target(rows: &AppRows) -> u32 {
 async fn context(control: &Control, rows: &AppRows, spec: &AppSpec) -> Result<Ready, ControlError> {
     let mut templates = BTreeMap::new();
     let target = target(rows);
+    let shares = shares::of(&rows.owned.object, spec);
     for revision in &rows.revisions {
         let has_seats = rows
             .seats
             .keys()
             .any(|(number, _)| *number == revision.number);
-        let is_named = spec
-            .traffic
-            .iter()
-            .any(|share| share.revision == revision.number);
+        let is_named = shares.iter().any(|share| share.revision == revision.number);
         let is_wanted =
             revision.number == target || rows.app.stable == Some(revision.number) || is_named;
         if !has_seats && !is_wanted {
@@ -280,8 +279,6 @@ fn input(
         };
         (*number, input)
     });
-    let ignores_traffic = object.desired["ignoreTraffic"] == true;
-    let traffic = spec.traffic.iter().filter(|_| !ignores_traffic);
     AppInput {
         uid: object.uid,
         name: object.name.clone(),
@@ -295,7 +292,8 @@ fn input(
             ready_max: rows.app.ready_max,
             at: rows.app.progress_at,
         },
-        traffic: traffic
+        traffic: shares::of(object, spec)
+            .into_iter()
             .map(|share| Traffic {
                 revision: share.revision,
                 percent: u32::from(share.percent),

@@ -157,6 +157,8 @@ fn status(
         }),
         replicas: replicas(rows, sights),
         outputs: outputs(old, rows),
+        // Kept apart: see `usecase::wire`.
+        delivery: None,
         conditions: Vec::new(),
     }
 }

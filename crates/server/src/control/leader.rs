@@ -7,8 +7,8 @@ use super::platform_objects::{self, Told};
 use super::scheduler;
 use super::tasks::Tasks;
 use super::{
-    Control, ControlError, OwnerKind, apps, collector, environments, foreign, job_rebuild, jobs,
-    observer, retention, rows,
+    Control, ControlError, OwnerKind, apps, collector, deliveries, environments, foreign,
+    job_rebuild, jobs, observer, retention, rows,
 };
 use crate::platform::Platform;
 use base::{Epoch, Seq, Span, Time};
@@ -208,6 +208,10 @@ async fn tasks_with_start(
     let (shared, stop) = of(control, term);
     tasks.start("environments", move || {
         environments::run(Arc::clone(&shared), stop.clone())
+    });
+    let (shared, stop) = of(control, term);
+    tasks.start("deliveries", move || {
+        deliveries::run(Arc::clone(&shared), stop.clone())
     });
     let (shared, stop) = of(control, term);
     tasks.start("retention", move || {

@@ -2,7 +2,7 @@
 //!
 //! [`jobs`] and [`apps`] perform what `plan` says; [`scheduler`] owns `sched`; [`observer`] reads the engine;
 //! [`platform_objects`] keeps nodes, pools and queues in step between the database and the scheduler;
-//! [`foreign`] takes in pods that others made; [`environments`] builds; [`retention`] forgets rows, [`collector`] removes bytes. Each has the same shape: no input, a period and a poke, one
+//! [`foreign`] takes in pods that others made; [`environments`] builds; [`deliveries`] brings what Jobs have made to Apps; [`retention`] forgets rows, [`collector`] removes bytes. Each has the same shape: no input, a period and a poke, one
 //! path for both, no retries of its own.
 
 pub mod admit;
@@ -10,6 +10,7 @@ pub mod app_status;
 pub mod apps;
 pub mod collector;
 pub mod convert;
+pub mod deliveries;
 pub mod dirty;
 pub mod environments;
 pub mod foreign;
@@ -105,6 +106,9 @@ pub enum ControlError {
     /// The directory of built Environments cannot be read or written.
     #[error("built Environments cannot be removed")]
     Environments(#[source] std::io::Error),
+    /// A version or a Revision could not be made.
+    #[error("what a Job made cannot be delivered")]
+    Deliver(#[source] crate::error::UseError),
     /// A stored spec cannot be read: a newer server wrote it.
     #[error("the spec of {uid} cannot be read")]
     Spec {

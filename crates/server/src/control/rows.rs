@@ -9,7 +9,7 @@ use crate::pinned::Pinned;
 use crate::platform::new_uid;
 use base::{Attempt, Index, Time, Uid};
 use db::objects::Object;
-use db::{Db, DbError, Tx, blobs, control, events, objects, versions};
+use db::{Db, DbError, Tx, blobs, control, deliveries, events, objects, versions};
 use engine::{ReplicaKey, ReplicaReport, StopReason};
 use plan::{Reason, SlotEnd, Tally, Then, UnitKey};
 use serde_json::{Value, json};
@@ -401,6 +401,9 @@ async fn apply(
                 &json!({"phase": phase, "reason": code, "message": sentence, "finishedAt": at}),
             );
             objects::update(tx, &object).await?;
+            if phase == "Succeeded" && object.spec["deliver"].is_object() {
+                deliveries::add(tx, uid).await?;
+            }
             record(tx, &object, phase == "Failed", phase, sentence, *at).await
         }
         RowOp::SubmitSeat {

@@ -15,7 +15,7 @@ use api::immutable::Stage;
 use api::{Kind, Object as Wire, Purpose, Scope};
 use base::{Code, Generation, Seq, Time};
 use db::objects::{self, Object};
-use db::versions::{self, EnvironmentVersion, Revision};
+use db::versions::{self, EnvironmentVersion};
 use db::{Tx, audit as trail, blobs};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -523,37 +523,15 @@ impl Request {
             ]);
         }
         let spec = typed(&object.spec)?;
-        let pinned = pin::app(tx, &object.project, &spec, &self.git).await?;
-        let number = versions::get_revisions(tx, object.uid)
-            .await?
-            .first()
-            .map_or(1, |newest| newest.number + 1);
-        for digest in pin::digests(&pinned) {
-            blobs::hold(
-                tx,
-                &object.project,
-                digest,
-                object.uid,
-                &format!("revision {number}"),
-            )
-            .await?;
+        let mut pinned = pin::app(tx, &object.project, &spec, &self.git).await?;
+        let revisions = versions::get_revisions(tx, object.uid).await?;
+        if let Some(old) = old {
+            pin::keep_version(&mut pinned, &spec, old, &revisions);
         }
+        let number = revisions.first().map_or(1, |newest| newest.number + 1);
         self.tell_commits(tx, object, &pinned).await?;
-        let revision = Revision {
-            app: object.uid,
-            number,
-            template: wire::revised(&object.spec),
-            pinned: serde_json::to_value(&pinned).expect("pins are JSON"),
-            state: "Target".to_owned(),
-            message: String::new(),
-            creator: self.caller.actor.name.clone(),
-            created_at: self.now,
-        };
-        versions::put_revision(tx, &revision).await?;
-        let mut desired = wire::map_or_empty(object.desired.clone());
-        desired["target"] = json!(number);
-        desired["ignoreTraffic"] = json!(false);
-        object.desired = desired;
+        let creator = &self.caller.actor.name;
+        super::revision::add(tx, object, number, &pinned, creator, self.now).await?;
         if old.is_none() {
             object.phase = "Progressing".to_owned();
             let status = json!({"phase": "Progressing", "observedGeneration": 0, "replicas": 0, "ready": 0, "updated": 0,

@@ -243,6 +243,10 @@ pub async fn rollback(
         return Err(UseError::field("revision", message));
     };
     let (template, model) = wire::unrevised(&revision.template);
+    let because = asked
+        .reason
+        .clone()
+        .unwrap_or_else(|| format!("{} asked for it", caller.actor.name));
     let told = asked.reason.map(|reason| {
         let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
         (
@@ -261,6 +265,7 @@ pub async fn rollback(
         move |object| {
             object.desired["target"] = json!(to);
             object.desired["ignoreTraffic"] = json!(true);
+            object.desired["left"] = json!({"revision": current, "reason": because});
             // The spec says what is wanted: the old template and model again.
             object.spec["template"] = template.clone();
             if let Some(spec) = object.spec.as_object_mut() {

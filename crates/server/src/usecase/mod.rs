@@ -3,12 +3,14 @@
 pub mod apply;
 pub mod attempts;
 pub mod content;
+pub mod deliver;
 pub mod ingest;
 pub mod intent;
 pub mod model;
 pub mod pin;
 pub mod reach;
 pub mod read;
+pub mod revision;
 pub mod route_table;
 pub mod seal;
 pub mod top;

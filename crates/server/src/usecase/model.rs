@@ -57,6 +57,40 @@ pub async fn push(
         .await
 }
 
+/// Adds what a Job left as a version, inside a write; its number and its content.
+pub async fn push_output(
+    tx: &mut Tx<'_>,
+    caller: &Caller,
+    job: &Object,
+    model: &str,
+    output: &str,
+    metrics: &BTreeMap<String, f64>,
+    now: Time,
+) -> Result<(u32, Digest), UseError> {
+    if !job.is_current {
+        let detail = "another Job has its name by now";
+        return Err(UseError::new(Code::Conflict, detail));
+    }
+    let push = Push {
+        caller: caller.clone(),
+        project: job.project.clone(),
+        model: model.to_owned(),
+        request: PushRequest {
+            digest: None,
+            job: Some(job.name.clone()),
+            output: Some(output.to_owned()),
+            format: String::new(),
+            metrics: metrics.clone(),
+        },
+        now,
+    };
+    let made = push.run(tx).await?;
+    let spec: ModelVersionSpec = serde_json::from_value(made.spec).unwrap_or_default();
+    let digest = spec.digest;
+    let digest = digest.ok_or_else(|| UseError::new(Code::Internal, "a version has no content"))?;
+    Ok((spec.version, digest))
+}
+
 /// Versions of a Model, newest first.
 pub async fn versions(
     platform: &Platform,

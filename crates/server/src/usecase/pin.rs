@@ -12,6 +12,8 @@ use api::environment::EnvironmentSpec;
 use api::job::{JobSpec, JobStatus};
 use api::served::{ModelSource, ServedModel};
 use base::Digest;
+use db::objects::Object;
+use db::versions::Revision;
 use db::{DbError, Tx, blobs, objects};
 use std::collections::BTreeMap;
 
@@ -70,6 +72,40 @@ pub async fn app(
     let mut pinned = Pinned::default();
     pinned.programs.insert(TEMPLATE.to_owned(), program);
     pins.done(pinned)
+}
+
+/// An App that goes on naming its Model without a version keeps the one that it serves: which version comes next is
+/// for whoever names one, and for deliveries.
+pub fn keep_version(pinned: &mut Pinned, spec: &AppSpec, old: &Object, revisions: &[Revision]) {
+    let unversioned = |model: &ServedModel| {
+        matches!(model.source(), Ok(ModelSource::Model { version: None, .. }))
+    };
+    let before: Option<ServedModel> = serde_json::from_value(old.spec["model"].clone()).ok();
+    let (Some(now), Some(before)) = (&spec.model, before) else {
+        return;
+    };
+    if now.uri != before.uri || !unversioned(now) {
+        return;
+    }
+    let target = revisions
+        .iter()
+        .find(|revision| old.desired["target"] == revision.number);
+    let served = target.and_then(|target| {
+        let pinned: Pinned = serde_json::from_value(target.pinned.clone()).ok()?;
+        let versions = &pinned.programs.get(TEMPLATE)?.model;
+        let own = versions
+            .iter()
+            .find(|(number, _)| !before.versions.contains(number));
+        own.or(versions.last_key_value())
+            .map(|(number, digest)| (*number, *digest))
+    });
+    let program = pinned.programs.get_mut(TEMPLATE);
+    if let (Some((number, digest)), Some(program)) = (served, program) {
+        program
+            .model
+            .retain(|number, _| now.versions.contains(number));
+        program.model.insert(number, digest);
+    }
 }
 
 struct Pins<'a> {

@@ -3,6 +3,7 @@
 
 use crate::error::UseError;
 use crate::platform::Platform;
+use crate::shares;
 use api::app::{AppSpec, AppStatus, RouteAuth};
 use db::access;
 use db::objects::{self, Filter, Object};
@@ -120,11 +121,11 @@ fn route(app: &Object, tokens: &[access::Token]) -> Option<Value> {
     }))
 }
 
-/// When the newer of two Revisions is given up; only while the spec shares requests out.
+/// When the newer of two Revisions is given up; only while requests are shared out.
 fn step_back(app: &Object, spec: &AppSpec) -> Option<Value> {
     let rule = spec.rollout.step_back.clone().unwrap_or_default();
-    let shares = !spec.traffic.is_empty() && app.desired["ignoreTraffic"] != true;
-    shares.then(|| {
+    let shares = shares::of(app, spec);
+    (!shares.is_empty()).then(|| {
         json!({
             "errors": rule.errors.unwrap_or(STEP_BACK_ERRORS),
             "latency": rule.latency.unwrap_or(STEP_BACK_LATENCY),
@@ -132,12 +133,11 @@ fn step_back(app: &Object, spec: &AppSpec) -> Option<Value> {
     })
 }
 
-/// Shares by Revision: as the spec says, else everything to all that is ready, in proportion.
+/// Shares by Revision: as was said, else everything to all that is ready, in proportion.
 fn percents(app: &Object, spec: &AppSpec, ready: &BTreeMap<u32, Vec<Value>>) -> BTreeMap<u32, u32> {
-    let ignores = app.desired["ignoreTraffic"] == true;
-    if !spec.traffic.is_empty() && !ignores {
-        return spec
-            .traffic
+    let shares = shares::of(app, spec);
+    if !shares.is_empty() {
+        return shares
             .iter()
             .map(|share| (share.revision, u32::from(share.percent)))
             .collect();

@@ -51,6 +51,7 @@ async fn as_it_is(
         reason: status("reason"),
         details: Vec::new(),
     };
+    let told = with_delivery(told, &object);
     if object.finished_at.is_some() || !matches!(kind, Kind::Job | Kind::App | Kind::PodGroup) {
         return Ok(told);
     }
@@ -78,6 +79,21 @@ async fn as_it_is(
     };
     let explanations = sched.explain(tasks).await;
     Ok(explanations.iter().find_map(explained).unwrap_or(told))
+}
+
+/// What became of what a Job made, and for an App what did not reach it.
+fn with_delivery(mut told: Why, object: &db::objects::Object) -> Why {
+    let delivery = &object.desired["delivery"];
+    if let (Some(phase), Some(message)) = (delivery["phase"].as_str(), delivery["message"].as_str())
+    {
+        told.details.push(format!("delivery: {phase}: {message}"));
+    }
+    let failed = &object.desired["notDelivered"];
+    if let (Some(job), Some(message)) = (failed["job"].as_str(), failed["message"].as_str()) {
+        told.details
+            .push(format!("job/{job} was not delivered: {message}"));
+    }
+    told
 }
 
 fn sentence(phase: &str, message: &str, name: &str) -> String {

@@ -27,9 +27,19 @@ pub fn object(object: &Object) -> Wire {
             deleted_at: object.deleted_at,
         },
         spec: object.spec.clone(),
-        status: Some(object.status.clone())
+        status: Some(status(object))
             .filter(|status| status.as_object().is_some_and(|map| !map.is_empty())),
     }
+}
+
+/// The status, with what is kept apart from it because others write it.
+fn status(object: &Object) -> Value {
+    let mut status = object.status.clone();
+    let delivery = &object.desired["delivery"];
+    if let Some(status) = status.as_object_mut().filter(|_| delivery.is_object()) {
+        status.insert("delivery".to_owned(), delivery.clone());
+    }
+    status
 }
 
 /// What a Revision keeps of an App's spec ([`api::app::Revised`]): the template, and the model in it.

@@ -1,0 +1,350 @@
+//! Delivers what succeeded Jobs have made. Reads what a Job measured, asks [`next`] what follows, and has
+//! [`crate::usecase::deliver`] do it. How far a delivery is stands in its Job.
+
+use super::{Control, ControlError};
+use crate::error::UseError;
+use crate::shares::Canary;
+use crate::usecase::{Caller, apply, deliver};
+use api::app::AppStatus;
+use api::deliver::{
+    CANARY_FOR, DeliverSpec, DeliveryPhase, DeliveryStatus, METRICS_FILE, broken_bounds,
+};
+use api::job::{JobSpec, JobStatus, OutputStatus};
+use base::{Code, Time, Uid};
+use db::objects::{self, Object};
+use db::{deliveries, versions};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use store::TenantPath;
+use tokio_util::sync::CancellationToken;
+
+/// Between looks.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Bytes of a file with metrics.
+const METRICS_BYTES_MAX: u64 = 1 << 20;
+
+/// The loop. Ends with `stop`.
+pub async fn run(control: Arc<Control>, stop: CancellationToken) {
+    loop {
+        match deliveries::open(&control.db).await {
+            Ok(jobs) => {
+                for job in jobs {
+                    if let Err(error) = look(&control, job).await {
+                        tracing::warn!(%job, error = &error as &dyn std::error::Error, "cannot deliver what a Job made; it is looked at again");
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot read deliveries now"
+                );
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PERIOD) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn look(control: &Control, uid: Uid) -> Result<(), ControlError> {
+    let Some(job) = objects::read_by_uid(&control.db, uid).await? else {
+        return forget(control, uid).await;
+    };
+    let spec: JobSpec = serde_json::from_value(job.spec.clone())
+        .map_err(|source| ControlError::Spec { uid, source })?;
+    let Some(wanted) = spec.deliver else {
+        return forget(control, uid).await;
+    };
+    let delivery = deliver::status(&job);
+    match delivery.phase {
+        DeliveryPhase::Checking => check(control, &job, &wanted).await,
+        DeliveryPhase::RollingOut | DeliveryPhase::Canary => {
+            watch(control, &job, &wanted, &delivery).await
+        }
+        DeliveryPhase::Delivered | DeliveryPhase::Refused | DeliveryPhase::NotTaken => {
+            forget(control, uid).await
+        }
+    }
+}
+
+async fn forget(control: &Control, uid: Uid) -> Result<(), ControlError> {
+    let removed: Result<(), db::DbError> = control
+        .db
+        .write(Some(control.epoch), move |tx| {
+            Box::pin(async move { deliveries::remove(tx, uid).await })
+        })
+        .await;
+    Ok(removed?)
+}
+
+// ---- the check ----
+
+async fn check(control: &Control, job: &Object, wanted: &DeliverSpec) -> Result<(), ControlError> {
+    let status: JobStatus = serde_json::from_value(job.status.clone()).unwrap_or_default();
+    let checked = match output(&status, wanted) {
+        Ok(output) => metrics(control, job, wanted, output)
+            .await?
+            .map(|metrics| (output.name.clone(), metrics)),
+        Err(why) => Err(why),
+    };
+    let (output, metrics) = match checked {
+        Ok((output, metrics)) => {
+            let check = wanted.check.as_ref();
+            let broken = check.and_then(|check| broken_bounds(&metrics, &check.metrics));
+            if let Some(broken) = broken {
+                let refused = refused(broken, metrics);
+                return put(control, job, wanted, DeliveryPhase::Checking, refused).await;
+            }
+            (output, metrics)
+        }
+        Err(why) => {
+            let refused = refused(why, BTreeMap::new());
+            return put(control, job, wanted, DeliveryPhase::Checking, refused).await;
+        }
+    };
+    let (uid, now) = (job.uid, control.now());
+    let request = Arc::new((wanted.clone(), output, metrics.clone()));
+    let taken: Result<(), UseError> = control
+        .db
+        .write(Some(control.epoch), move |tx| {
+            let request = Arc::clone(&request);
+            Box::pin(async move {
+                let (wanted, output, metrics) = request.as_ref();
+                let Some(mut job) = deliver::still(tx, uid, DeliveryPhase::Checking).await? else {
+                    return Ok(());
+                };
+                let caller = Caller {
+                    actor: apply::system(),
+                    request: format!("delivery of {}", job.name),
+                };
+                deliver::take(tx, &caller, &mut job, wanted, output, metrics.clone(), now).await
+            })
+        })
+        .await;
+    match taken {
+        // A name that is too long, content that is gone: it will be so the next time, too.
+        Err(UseError::Refused(problem)) => {
+            let refused = refused(problem.detail, metrics);
+            put(control, job, wanted, DeliveryPhase::Checking, refused).await
+        }
+        taken => taken.map_err(ControlError::Deliver),
+    }
+}
+
+fn refused(message: String, metrics: BTreeMap<String, f64>) -> DeliveryStatus {
+    DeliveryStatus {
+        phase: DeliveryPhase::Refused,
+        message,
+        metrics,
+        ..DeliveryStatus::default()
+    }
+}
+
+/// The output that is delivered: the one that is named, else the only one, else `model`.
+fn output<'a>(status: &'a JobStatus, wanted: &DeliverSpec) -> Result<&'a OutputStatus, String> {
+    let name = wanted.output.as_deref().unwrap_or("model");
+    let found = match (&wanted.output, status.outputs.as_slice()) {
+        (None, [only]) => Some(only),
+        (_, outputs) => outputs.iter().find(|output| output.name == name),
+    };
+    found.ok_or_else(|| format!("the Job left no output `{name}`"))
+}
+
+/// What the program measured; else why that cannot be known. Where nothing is checked, metrics are told if they are there.
+async fn metrics(
+    control: &Control,
+    job: &Object,
+    wanted: &DeliverSpec,
+    output: &OutputStatus,
+) -> Result<Result<BTreeMap<String, f64>, String>, ControlError> {
+    let check = wanted.check.as_ref();
+    let file = check.and_then(|check| check.file.clone());
+    let file = file.unwrap_or_else(|| METRICS_FILE.to_owned());
+    let tenant = TenantPath::new(&job.project).map_err(ControlError::Store)?;
+    let limit = METRICS_BYTES_MAX;
+    let read = control
+        .store
+        .file_of(&tenant, &output.digest, Path::new(&file), limit);
+    let found = match read.await {
+        Ok(Some(text)) => numbers(&text).map_err(|why| format!("`{file}` {why}")),
+        Ok(None) => Err(format!("output `{}` has no file `{file}`", output.name)),
+        // It comes back, or never; then somebody must look.
+        Err(error) if error.code() == Code::Unavailable => return Err(ControlError::Store(error)),
+        Err(error) => Err(format!("`{file}` cannot be read: {error}")),
+    };
+    Ok(match found {
+        Err(_) if check.is_none() => Ok(BTreeMap::new()),
+        found => found,
+    })
+}
+
+/// The numbers of a JSON object; what else is in it is the program's own.
+fn numbers(text: &[u8]) -> Result<BTreeMap<String, f64>, String> {
+    let value: serde_json::Value =
+        serde_json::from_slice(text).map_err(|error| format!("is not JSON: {error}"))?;
+    let object = value.as_object().ok_or("is not a JSON object")?;
+    let numbers = object.iter();
+    Ok(numbers
+        .filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)))
+        .collect())
+}
+
+// ---- the rollout ----
+
+/// An App as a delivery sees it.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Seen {
+    /// The Revision that it shall have.
+    target: u32,
+    /// The last one that was wholly ready and had all requests.
+    stable: u32,
+    /// Replicas of the target that are ready.
+    ready: u32,
+    /// Whether the delivery's Revision has only a part of the requests.
+    shares: bool,
+    /// Why the delivery's Revision was given up, if it was.
+    given_up: Option<String>,
+}
+
+/// What follows for a delivery whose App is seen so; `None` while it waits.
+fn next(
+    name: &str,
+    seen: Option<&Seen>,
+    wanted: &DeliverSpec,
+    delivery: &DeliveryStatus,
+    now: Time,
+) -> Option<DeliveryStatus> {
+    let revision = delivery.revision;
+    let become_ = |phase, message: String| {
+        Some(DeliveryStatus {
+            phase,
+            message,
+            ..delivery.clone()
+        })
+    };
+    let Some(seen) = seen else {
+        return become_(DeliveryPhase::NotTaken, format!("app `{name}` was deleted"));
+    };
+    if seen.target != revision {
+        let message = match &seen.given_up {
+            Some(why) => format!(
+                "app `{name}` went back from revision {revision} to {}: {why}",
+                seen.target
+            ),
+            None => format!(
+                "revision {} of app `{name}` came after revision {revision}",
+                seen.target
+            ),
+        };
+        return become_(DeliveryPhase::NotTaken, message);
+    }
+    let canary = wanted.canary.unwrap_or_default();
+    let span = canary.span.unwrap_or(CANARY_FOR);
+    match (delivery.phase, delivery.canary_since) {
+        (DeliveryPhase::RollingOut, None) if seen.shares && seen.ready > 0 => {
+            let message = format!(
+                "revision {revision} of app `{name}` has a part of the requests for {span}"
+            );
+            become_(DeliveryPhase::Canary, message).map(|delivery| DeliveryStatus {
+                canary_since: Some(now),
+                ..delivery
+            })
+        }
+        (DeliveryPhase::Canary, Some(since)) if now >= since + span => become_(
+            DeliveryPhase::RollingOut,
+            format!("revision {revision} of app `{name}` gets all requests"),
+        ),
+        (DeliveryPhase::RollingOut, _) if !seen.shares && seen.stable == revision => become_(
+            DeliveryPhase::Delivered,
+            format!(
+                "app `{name}` serves version {} of model `{}` in revision {revision}",
+                delivery.version, wanted.model
+            ),
+        ),
+        _ => None,
+    }
+}
+
+async fn watch(
+    control: &Control,
+    job: &Object,
+    wanted: &DeliverSpec,
+    delivery: &DeliveryStatus,
+) -> Result<(), ControlError> {
+    let name = wanted.app.as_deref().unwrap_or_default();
+    let app = objects::read(&control.db, "App", &job.project, name).await?;
+    let seen = match app.filter(|app| app.deleted_at.is_none()) {
+        Some(app) => Some(seen(control, &app, delivery.revision).await?),
+        None => None,
+    };
+    match next(name, seen.as_ref(), wanted, delivery, control.now()) {
+        Some(next) => put(control, job, wanted, delivery.phase, next).await,
+        None => Ok(()),
+    }
+}
+
+async fn seen(control: &Control, app: &Object, revision: u32) -> Result<Seen, ControlError> {
+    let status: AppStatus = serde_json::from_value(app.status.clone()).unwrap_or_default();
+    let target = app.desired["target"].as_u64();
+    let target = target.and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+    let mut given_up = None;
+    let left = &app.desired["left"];
+    if target != revision && left["revision"] == revision {
+        given_up = left["reason"].as_str().map(str::to_owned);
+    } else if target != revision {
+        let revisions = versions::revisions(&control.db, app.uid).await?;
+        let own = revisions.into_iter().find(|own| own.number == revision);
+        given_up = own
+            .filter(|own| own.state == "RolledBack")
+            .map(|own| own.message);
+    }
+    Ok(Seen {
+        target,
+        stable: status.stable_revision,
+        ready: if status.revision == revision {
+            status.updated
+        } else {
+            0
+        },
+        shares: Canary::of(app).is_some_and(|canary| canary.to == revision),
+        given_up,
+    })
+}
+
+/// Writes how far a delivery is, if it is still where it was seen.
+async fn put(
+    control: &Control,
+    job: &Object,
+    wanted: &DeliverSpec,
+    seen: DeliveryPhase,
+    next: DeliveryStatus,
+) -> Result<(), ControlError> {
+    let (uid, now) = (job.uid, control.now());
+    let request = Arc::new((wanted.clone(), next));
+    let written: Result<(), db::DbError> = control
+        .db
+        .write(Some(control.epoch), move |tx| {
+            let request = Arc::clone(&request);
+            Box::pin(async move {
+                let (wanted, next) = request.as_ref();
+                let Some(mut job) = deliver::still(tx, uid, seen).await? else {
+                    return Ok(());
+                };
+                let ends_canary =
+                    seen == DeliveryPhase::Canary && next.phase == DeliveryPhase::RollingOut;
+                if let Some(app) = wanted.app.as_ref().filter(|_| ends_canary) {
+                    deliver::give_all(tx, &job, app, next.revision).await?;
+                }
+                deliver::put(tx, &mut job, wanted, next, now).await
+            })
+        })
+        .await;
+    Ok(written?)
+}
+
+#[cfg(test)]
+mod tests;
