@@ -4,6 +4,7 @@
 //! data directory and ports of its own, so tests run side by side.
 
 pub mod as_nobody;
+pub mod dice;
 pub mod git;
 pub mod installation;
 pub mod postgres;
@@ -12,6 +13,7 @@ pub mod quickstart;
 pub mod s3;
 pub mod wait;
 
+pub use dice::Dice;
 pub use installation::{Installation, Output, ask, free_ports, moonshot};
 pub use postgres::Postgres;
 pub use python::{python, python_and};

@@ -1,6 +1,7 @@
 //! Frames that can be recognised, a generator with a printed seed, and the two ways to read a log.
 
 use base::{Attempt, Index, Seq, Time, Uid};
+pub(crate) use e2e::Dice;
 use logs::{Frame, Logs, Position, ReplicaLog, Stream};
 
 /// One of many replicas of one owner.
@@ -44,36 +45,5 @@ pub(crate) fn read_all(logs: &Logs, project: &str, log: &ReplicaLog) -> Vec<Fram
         }
         all.extend(page);
         position = next;
-    }
-}
-
-/// SplitMix64: repeatable from its seed.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    /// From `MOONSHOT_SEED`, or from the clock; printed, so that a failure can be repeated.
-    pub(crate) fn new() -> Dice {
-        let seed = match std::env::var("MOONSHOT_SEED") {
-            Ok(text) => text.parse().expect("MOONSHOT_SEED is a number"),
-            Err(_) => {
-                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-                now.map_or(1, |since| since.as_nanos() as u64)
-            }
-        };
-        println!("MOONSHOT_SEED={seed}");
-        Dice(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    /// A number below `end`.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
     }
 }

@@ -1,6 +1,7 @@
 //! Content from a seed, files below a directory, and a check of everything that is kept.
 
 use base::Digest;
+pub(crate) use e2e::Dice;
 use e2e::s3::S3Server;
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use tokio::io::AsyncReadExt;
 pub(crate) fn content(seed: u64, len: usize) -> Vec<u8> {
     let mut dice = Dice(seed);
     (0..len.div_ceil(8))
-        .flat_map(|_| dice.next().to_le_bytes())
+        .flat_map(|_| dice.below(u64::MAX).to_le_bytes())
         .take(len)
         .collect()
 }
@@ -71,35 +72,4 @@ pub(crate) fn config(server: &S3Server, prefix: &str) -> S3Config {
     config.endpoint = Some(server.endpoint().to_owned());
     config.credentials = Some(e2e::s3::credentials());
     config
-}
-
-/// SplitMix64: repeatable from its seed.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    /// From `MOONSHOT_SEED`, or from the clock; printed, so that a failure can be repeated.
-    pub(crate) fn new() -> Dice {
-        let seed = match std::env::var("MOONSHOT_SEED") {
-            Ok(text) => text.parse().expect("MOONSHOT_SEED is a number"),
-            Err(_) => {
-                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-                now.map_or(1, |since| since.as_nanos() as u64)
-            }
-        };
-        println!("MOONSHOT_SEED={seed}");
-        Dice(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    /// A number below `end`.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
 }

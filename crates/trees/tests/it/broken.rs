@@ -1,5 +1,6 @@
 //! Files that are broken: an error or a model that answers, in bounded time, never a crash.
 
+use e2e::Dice;
 use std::time::{Duration, Instant};
 use trees::{Error, Iterations, Kind, Matrix, Model, Options};
 
@@ -15,18 +16,6 @@ const OPTIONS: Options = Options {
     kind: Kind::Value,
     iterations: Iterations::All,
 };
-
-/// `xorshift64*`, so that a failure's seed makes it again.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % sides.max(1)
-    }
-}
 
 #[test]
 fn golden_files_answer_as_their_libraries_did() {
@@ -94,18 +83,18 @@ fn damaged_files_end_in_an_error_or_answer() {
 /// Flips, cuts, repeats and swaps, and numbers that are too large.
 fn damage(file: &[u8], dice: &mut Dice) -> Vec<u8> {
     let mut bytes = file.to_vec();
-    for _ in 0..=dice.roll(3) {
-        let at = dice.roll(bytes.len());
-        match dice.roll(6) {
-            0 => bytes[at] ^= 1 << dice.roll(8),
+    for _ in 0..=dice.pick(3) {
+        let at = dice.pick(bytes.len());
+        match dice.pick(6) {
+            0 => bytes[at] ^= 1 << dice.pick(8),
             1 => bytes.truncate(at.max(1)),
             2 => {
-                let end = (at + dice.roll(200)).min(bytes.len());
+                let end = (at + dice.pick(200)).min(bytes.len());
                 let piece = bytes[at..end].to_vec();
                 bytes.splice(at..at, piece);
             }
             3 => {
-                let end = (at + dice.roll(200)).min(bytes.len());
+                let end = (at + dice.pick(200)).min(bytes.len());
                 bytes.drain(at..end);
             }
             4 => {
@@ -117,12 +106,12 @@ fn damage(file: &[u8], dice: &mut Dice) -> Vec<u8> {
                     b"9223372036854775807",
                     b"0",
                 ];
-                let word = words[dice.roll(words.len())];
+                let word = words[dice.pick(words.len())];
                 if let Some(digit) = bytes[at..].iter().position(u8::is_ascii_digit) {
                     bytes.splice(at + digit..=at + digit, word.iter().copied());
                 }
             }
-            _ => bytes[at] = [0, 0x7f, 0xff, b'[', b'{', b'Z', b'#', b'$'][dice.roll(8)],
+            _ => bytes[at] = [0, 0x7f, 0xff, b'[', b'{', b'Z', b'#', b'$'][dice.pick(8)],
         }
         if bytes.is_empty() {
             bytes.push(0);

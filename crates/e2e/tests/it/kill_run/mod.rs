@@ -8,7 +8,7 @@ mod work;
 
 use crate::processes;
 use database::Database;
-use e2e::{Installation, ask, eventually};
+use e2e::{Dice, Installation, ask, eventually};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,27 +22,6 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const APPS: [&str; 5] = ["a", "b", "c", "d", "e"];
 /// Past the leader's lease of 6 s.
 const SLEEP: Duration = Duration::from_secs(9);
-
-/// Pseudo-random numbers (SplitMix64, <https://prng.di.unimi.it/splitmix64.c>).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).expect("it is less than a usize")
-    }
-
-    fn millis(&mut self, bound: usize) -> Duration {
-        Duration::from_millis(self.below(bound) as u64)
-    }
-}
 
 /// How much.
 #[derive(Clone, Copy, Debug)]
@@ -162,7 +141,7 @@ impl Run {
             {
                 self.submit(work);
             }
-            let pause = self.dice.millis(500);
+            let pause = Duration::from_millis(self.dice.below(500));
             std::thread::sleep(pause);
             match self.dice.below(100) {
                 0..45 => self.kill_server(),
@@ -233,7 +212,7 @@ impl Run {
             command.spawn().expect("moonshot starts")
         });
         if asked.is_some() {
-            let pause = self.dice.millis(80);
+            let pause = Duration::from_millis(self.dice.below(80));
             std::thread::sleep(pause);
         }
         self.installation.kill_server();
@@ -253,7 +232,7 @@ impl Run {
         if shims.is_empty() {
             return self.kill_server();
         }
-        let shim = &shims[self.dice.below(shims.len())];
+        let shim = &shims[self.dice.pick(shims.len())];
         self.hurt.insert(shim.owner().to_owned());
         // It may have ended by itself just now.
         let _ = kill_process(shim.pid, Signal::KILL);
