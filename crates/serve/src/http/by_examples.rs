@@ -24,11 +24,12 @@ pub(super) async fn answer(
     version: &Arc<Version>,
     write: Write,
 ) -> Result<Reply> {
-    let mut body: Value = serde_json::from_slice(&call.body)
-        .map_err(|error| ServeError::invalid(format!("the body is not JSON: {error}")))?;
-    let (at, signature) = version.signature(body["signature_name"].as_str().unwrap_or(""))?;
-    let context = body["context"].take();
-    let Value::Array(examples) = body["examples"].take() else {
+    let mut body: serde_json::Map<String, Value> = serde_json::from_slice(&call.body)
+        .map_err(|error| ServeError::invalid(format!("the body is no JSON object: {error}")))?;
+    let asked = body.get("signature_name").and_then(Value::as_str);
+    let (at, signature) = version.signature(asked.unwrap_or(""))?;
+    let context = body.remove("context").unwrap_or_default();
+    let Some(Value::Array(examples)) = body.remove("examples") else {
         return Err(ServeError::invalid(
             "`examples` is missing: a list of objects is expected",
         ));

@@ -1,5 +1,6 @@
 //! The server on real models over real sockets.
 
+mod broken;
 mod clients;
 mod host;
 mod onnx;
