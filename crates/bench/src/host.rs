@@ -50,6 +50,7 @@ async fn serve(data: PathBuf, listen: &str, nodes: u32, slots: u64) -> Result<()
             kept: Span::from_secs(86_400),
             bytes: Bytes(1 << 30),
         },
+        sched_log: None,
         engine: Arc::new(engine),
         cluster: "local".to_owned(),
         clock: Arc::new(clock),

@@ -40,6 +40,11 @@ impl<W: Write> Recorder<W> {
         self.line(&Entry::Decided(decisions))
     }
 
+    /// Has the writer pass on what it holds.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
     /// The writer, with everything written to it.
     pub fn finish(mut self) -> io::Result<W> {
         self.out.flush()?;

@@ -125,6 +125,8 @@ pub struct Platform {
     pub dropped: Arc<crate::metrics::Dropped>,
     /// How much of the output is kept.
     pub log_bounds: LogBounds,
+    /// Where the scheduler's log is kept, if it is.
+    pub sched_log: Option<crate::control::sched_log::LogPlace>,
     /// The engine of this cell's only Cluster so far.
     pub engine: Arc<dyn engine::Engine>,
     /// The Cluster's name.
@@ -174,6 +176,8 @@ pub struct Parts {
     pub dropped: Arc<crate::metrics::Dropped>,
     /// See [`Platform::log_bounds`].
     pub log_bounds: LogBounds,
+    /// See [`Platform::sched_log`].
+    pub sched_log: Option<crate::control::sched_log::LogPlace>,
     /// See [`Platform::engine`].
     pub engine: Arc<dyn engine::Engine>,
     /// See [`Platform::cluster`].
@@ -228,6 +232,7 @@ impl Platform {
             logs,
             dropped,
             log_bounds,
+            sched_log,
             engine,
             cluster,
             clock,
@@ -247,6 +252,7 @@ impl Platform {
             logs,
             dropped,
             log_bounds,
+            sched_log,
             engine,
             cluster,
             clock,

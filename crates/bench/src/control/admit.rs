@@ -17,6 +17,7 @@ use serde_json::json;
 use server::control::admit::Admit;
 use server::control::dirty::Dirty;
 use server::control::job_context::{JobContext, JobIdentity};
+use server::control::sched_log::Recorded;
 use server::control::scheduler::{self, TaskOwner};
 use server::control::unit_row::{StageRow, UnitRow};
 use server::pinned::Pinned;
@@ -279,8 +280,8 @@ async fn wait(tx: &mut Tx<'_>, gang: &Gang) -> Result<(), DbError> {
     db::control::insert_task(tx, &task).await
 }
 
-fn cluster() -> Sched {
-    let mut core = Sched::new(Config::standard());
+fn cluster() -> Recorded {
+    let mut core = Recorded::new(Config::standard(), None, Epoch(1));
     core.apply(Event::Pool(PoolSpec {
         name: "default".to_owned(),
         packing: Packing::BinPack,

@@ -47,6 +47,19 @@ fn jobs_end_as_they_should() {
     assert!(why.contains("can never start"), "{why}");
     installation.run(&["cancel", "job/huge"]).ok();
     installation.wait_for("job", "huge", &["Cancelled"], PATIENCE);
+
+    // All that the scheduler was told and decided is kept, decides the same again, and answers questions.
+    let logs = std::fs::read_dir(installation.data().join("sched")).expect("it is kept");
+    let logs: Vec<_> = logs.flatten().map(|entry| entry.path()).collect();
+    let [log] = logs.as_slice() else {
+        panic!("a term's log: {logs:?}")
+    };
+    let log = log.display().to_string();
+    let replayed = installation.run(&["sim", "replay", &log]).ok();
+    assert!(replayed.contains("all as recorded"), "{replayed}");
+    let question = ["sim", "replay", &log, "--what-if", "add 1 like node-1"];
+    let answer = installation.run(&question).ok();
+    assert!(answer.contains("node"), "{answer}");
 }
 
 #[test]

@@ -162,6 +162,10 @@ async fn build(settings: &Settings, stop: &CancellationToken) -> Result<Platform
             kept: settings.log_retention,
             bytes: settings.log_storage,
         },
+        sched_log: Some(server::control::sched_log::LogPlace {
+            dir: data.join("sched"),
+            bytes: settings.sched_log,
+        }),
         engine: Arc::new(engine),
         cluster: settings.cluster().to_owned(),
         clock: Arc::new(clock),

@@ -77,6 +77,12 @@ pub(crate) const TABLE: &[(&str, &str, &str, &str)] = &[
         "the most output that is kept; the oldest hours go first",
     ),
     (
+        "MOONSHOT_SCHED_LOG",
+        "sched_log",
+        "256Mi",
+        "the most bytes of a term's log of the scheduler, for `moonshot sim replay`; `0`: none",
+    ),
+    (
         "MOONSHOT_NODES",
         "nodes",
         "1",
@@ -187,6 +193,7 @@ pub(crate) struct Settings {
     pub(crate) content_grace: Span,
     pub(crate) log_retention: Span,
     pub(crate) log_storage: Bytes,
+    pub(crate) sched_log: Bytes,
     pub(crate) nodes: u32,
     pub(crate) fake_gpus: u32,
     pub(crate) node_lost_after: Span,
@@ -221,6 +228,7 @@ struct Raw {
     content_grace: Option<String>,
     log_retention: Option<String>,
     log_storage: Option<String>,
+    sched_log: Option<String>,
     nodes: Option<u32>,
     fake_gpus: Option<u32>,
     node_lost_after: Option<String>,
@@ -350,6 +358,12 @@ fn checked(raw: Raw, env: &impl Fn(&str) -> Option<String>) -> Result<Settings, 
             LOG_STORAGE,
             "an amount such as `50Gi`",
         )?,
+        sched_log: parsed(
+            "MOONSHOT_SCHED_LOG",
+            env("MOONSHOT_SCHED_LOG").or(raw.sched_log),
+            SCHED_LOG,
+            "an amount such as `256Mi`",
+        )?,
         nodes: small("MOONSHOT_NODES", number("MOONSHOT_NODES")?)?
             .or(raw.nodes)
             .unwrap_or(1),
@@ -408,6 +422,7 @@ const CONTENT_GRACE: Span = Span::from_secs(6 * 3_600);
 /// Output stays a month, and no more of it than a usual disk has room for.
 const LOG_RETENTION: Span = Span::from_secs(720 * 3_600);
 const LOG_STORAGE: Bytes = Bytes(50 << 30);
+const SCHED_LOG: Bytes = Bytes(256 << 20);
 
 fn parsed<T: std::str::FromStr>(
     name: &str,

@@ -4,6 +4,7 @@
 use super::admit::Admit;
 use super::dirty::Dirty;
 use super::platform_objects::{self, Told};
+use super::sched_log::Recorded;
 use super::scheduler;
 use super::tasks::Tasks;
 use super::{
@@ -13,7 +14,7 @@ use super::{
 use crate::platform::Platform;
 use base::{Epoch, Seq, Span, Time};
 use db::{DbError, control as tables, feed, leases, objects};
-use sched::{Event, Sched, TaskId};
+use sched::{Event, TaskId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,7 +131,8 @@ async fn work(
         apps: apps.clone(),
         pods: pods.groups.clone(),
     };
-    let core = Sched::new(sched::Config::standard());
+    let log = platform.sched_log.as_ref();
+    let core = Recorded::new(sched::Config::standard(), log, epoch);
     let (handle, sched_loop) =
         scheduler::new(core, Arc::new(admit), Arc::clone(&platform.clock), epoch);
     let mut tasks = Tasks::new(term.clone());

@@ -1,6 +1,6 @@
 //! The loops of the leader. One server leads; the others serve the API and wait for the lease.
 //!
-//! [`jobs`] and [`apps`] perform what `plan` says; [`scheduler`] owns `sched`; [`observer`] reads the engine;
+//! [`jobs`] and [`apps`] perform what `plan` says; [`scheduler`] owns `sched`, and [`sched_log`] writes down what it does; [`observer`] reads the engine;
 //! [`platform_objects`] keeps nodes, pools and queues in step between the database and the scheduler;
 //! [`foreign`] takes in pods that others made; [`environments`] builds; [`deliveries`] brings what Jobs have made to Apps; [`retention`] forgets rows, [`collector`] removes bytes. Each has the same shape: no input, a period and a poke, one
 //! path for both, no retries of its own.
@@ -27,6 +27,7 @@ pub mod ports;
 pub mod queues;
 pub mod retention;
 pub mod rows;
+pub mod sched_log;
 pub mod scheduler;
 pub mod seat_row;
 pub mod served;

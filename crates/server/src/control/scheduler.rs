@@ -6,6 +6,7 @@
 
 use super::OwnerKind;
 use super::ports::Ports;
+use super::sched_log::Recorded;
 use crate::platform::Clock;
 use base::{Attempt, Epoch, Index, Time, Uid};
 use sched::{Decision, DecisionKind, Event, NodeId, Sched, TaskId};
@@ -200,7 +201,7 @@ impl SchedHandle {
 
 /// The loop's state.
 pub struct SchedLoop {
-    sched: Sched,
+    sched: Recorded,
     inputs: mpsc::Receiver<Input>,
     commit: Arc<dyn Commit>,
     clock: Arc<dyn Clock>,
@@ -224,7 +225,7 @@ struct NodeNames {
 
 /// A loop and its handle. Run the loop with [`SchedLoop::run`].
 pub fn new(
-    sched: Sched,
+    sched: Recorded,
     commit: Arc<dyn Commit>,
     clock: Arc<dyn Clock>,
     epoch: Epoch,

@@ -1,7 +1,7 @@
 //! What a succeeded Job delivers: its output becomes the next version of a Model, and an App that names the Model without
 //! a version gets a Revision that pins it. Each step is one transaction, and a step that was done is not done again.
 
-use super::{Caller, model, revision};
+use super::{Caller, audit, digest, model, revision};
 use crate::control::rows;
 use crate::error::UseError;
 use crate::pinned::{Pinned, TEMPLATE};
@@ -11,7 +11,7 @@ use api::deliver::{CANARY_PERCENT, DeliverSpec, DeliveryPhase, DeliveryStatus};
 use api::served::ModelSource;
 use base::{Digest, Time, Uid};
 use db::objects::{self, Object};
-use db::{DbError, Tx, deliveries, versions};
+use db::{DbError, Tx, audit as trail, deliveries, versions};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -149,7 +149,7 @@ async fn revise(
     job: &Object,
     deliver: &DeliverSpec,
     name: &str,
-    (version, digest): (u32, Digest),
+    (version, content): (u32, Digest),
     now: Time,
 ) -> Result<Taking, UseError> {
     let app = objects::get(tx, "App", &job.project, name).await?;
@@ -189,7 +189,7 @@ async fn revise(
         .unwrap_or_default();
     let mut models = program.model.clone();
     models.retain(|number, _| others.contains(number));
-    models.insert(version, digest);
+    models.insert(version, content);
     if models == program.model {
         return Ok(Taking::Same);
     }
@@ -214,6 +214,8 @@ async fn revise(
         deliver.model, job.name
     );
     rows::record(tx, &app, false, "Delivering", &sentence, now).await?;
+    let (before, after) = (digest(&target.pinned), digest(&json!(pinned)));
+    trail::add(tx, &audit(caller, "deliver", &app, &before, &after)).await?;
     Ok(Taking::Made(number))
 }
 

@@ -5,7 +5,7 @@ use crate::engine::Words;
 use base::{Code, Digest, Span, Time, Uid};
 use db::blobs::{self, State};
 use db::objects::{self, Object};
-use dice::Dice;
+use e2e::Dice;
 use serde_json::json;
 use server::control::{
     Control, admit::Admit, collector, dirty::Dirty, foreign::Foreign, scheduler,
@@ -24,36 +24,6 @@ const GRACE: Span = Span::from_secs(3_600);
 const STEPS: usize = 400;
 const CONTENTS: u64 = 14;
 const HOLDERS: u64 = 5;
-
-/// Repeatable choices.
-mod dice {
-    /// SplitMix64: repeatable from its seed.
-    pub(crate) struct Dice(u64);
-
-    impl Dice {
-        /// From `MOONSHOT_SEED`, or from the clock; printed, so that a failure can be repeated.
-        pub(crate) fn new() -> Dice {
-            let seed = match std::env::var("MOONSHOT_SEED") {
-                Ok(text) => text.parse().expect("MOONSHOT_SEED is a number"),
-                Err(_) => {
-                    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-                    now.map_or(1, |since| since.as_nanos() as u64)
-                }
-            };
-            println!("MOONSHOT_SEED={seed}");
-            Dice(seed)
-        }
-
-        /// A number below `end`.
-        pub(crate) fn below(&mut self, end: u64) -> u64 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut x = self.0;
-            x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            (x ^ (x >> 31)) % end
-        }
-    }
-}
 
 struct Moved(Arc<AtomicI64>);
 
@@ -93,6 +63,7 @@ impl Bench {
                 kept: GRACE,
                 bytes: base::Bytes(1 << 20),
             },
+            sched_log: None,
             engine: Arc::new(Words::default()),
             cluster: "local".to_owned(),
             clock: Arc::clone(&clock),
@@ -119,7 +90,11 @@ impl Bench {
             apps: apps.clone(),
             pods: pods.groups.clone(),
         });
-        let core = sched::Sched::new(sched::Config::standard());
+        let core = server::control::sched_log::Recorded::new(
+            sched::Config::standard(),
+            None,
+            base::Epoch(1),
+        );
         let (handle, _loop) = scheduler::new(core, admit, clock, epoch);
         let control = Control::new(&platform, handle, jobs, apps, pods, epoch);
         Bench {

@@ -78,6 +78,7 @@ impl Server {
                 kept: base::Span::from_secs(86_400),
                 bytes: base::Bytes(1 << 30),
             },
+            sched_log: None,
             engine,
             cluster: "local".to_owned(),
             clock: Arc::new(clock),
