@@ -128,10 +128,12 @@ function Detail({ job, path }: { job: Job; path: string }) {
       </Section>
       {status?.delivery && (
         <Section title={t("job.delivery")}>
-          <Group align="flex-start" wrap="nowrap">
+          <Group>
             <Phase phase={status.delivery.phase} />
-            <Words text={status.delivery.message ?? ""} />
           </Group>
+          <Text style={{ overflowWrap: "anywhere" }}>
+            <Words text={status.delivery.message ?? ""} />
+          </Text>
           {status.delivery.metrics && (
             <Group gap="lg">
               {Object.entries(status.delivery.metrics).map(([metric, value]) => (
