@@ -8,6 +8,17 @@ use crate::tensor::{Data, Datatype, Port, Tensor};
 /// Values of one request's records; a record that leaves most columns out is small on the wire.
 const VALUES_MAX: usize = 1 << 24;
 
+/// The input of a model that has one.
+pub(crate) fn only_input(signature: &Signature) -> Result<&Port> {
+    match signature.inputs.as_slice() {
+        [port] => Ok(port),
+        ports => Err(ServeError::invalid(format!(
+            "the model has {} inputs; each must be sent by name",
+            ports.len()
+        ))),
+    }
+}
+
 /// The matrix while its records are read.
 pub(crate) struct Rows<'a> {
     columns: &'a Columns,
@@ -21,15 +32,9 @@ pub(crate) struct Rows<'a> {
 impl<'a> Rows<'a> {
     /// For a signature with named columns.
     pub(crate) fn new(signature: &'a Signature) -> Result<Rows<'a>> {
-        let [port] = signature.inputs.as_slice() else {
-            return Err(ServeError::invalid(format!(
-                "the model has {} inputs; each must be sent by name",
-                signature.inputs.len()
-            )));
-        };
         Ok(Rows {
             columns: &signature.columns,
-            port,
+            port: only_input(signature)?,
             values: Vec::new(),
             n_rows: 0,
             next: 0,

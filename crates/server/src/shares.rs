@@ -1,9 +1,10 @@
 //! Which Revisions of an App share its requests.
 
+use crate::usecase::revision;
 use api::app::{AppSpec, TrafficShare};
 use db::objects::Object;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// A Revision that has a part of the requests while the one before keeps the rest. In the row of the App, apart from
 /// what its owner wrote.
@@ -21,7 +22,7 @@ impl Canary {
     /// The App's canary, as long as it is what is rolled out.
     pub fn of(app: &Object) -> Option<Canary> {
         let canary: Canary = serde_json::from_value(app.desired["canary"].clone()).ok()?;
-        let is_target = app.desired["target"] == json!(canary.to);
+        let is_target = revision::target(app) == Some(canary.to);
         (is_target && app.desired["ignoreTraffic"] != true).then_some(canary)
     }
 

@@ -5,7 +5,7 @@ use super::json::{Json, Odd, write_nested, write_text};
 use super::{Call, Reply, Shared, by_examples, infer, wants};
 use crate::error::{Result, ServeError};
 use crate::models::{Pick, Version};
-use crate::records::{self, Rows};
+use crate::records::{self, Rows, only_input};
 use crate::runtime::{Signature, append};
 use crate::tensor::{Datatype, Port, Tensor, shape_text};
 use http::Method;
@@ -327,16 +327,6 @@ fn named(json: &mut Json<'_>, signature: &Signature) -> Result<Vec<Tensor>> {
         Ok(inputs)
     } else {
         records::join(&inputs, signature)
-    }
-}
-
-pub(super) fn only_input(signature: &Signature) -> Result<&Port> {
-    match signature.inputs.as_slice() {
-        [port] => Ok(port),
-        ports => Err(ServeError::invalid(format!(
-            "the model has {} inputs; each must be sent by name",
-            ports.len()
-        ))),
     }
 }
 

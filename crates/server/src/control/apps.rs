@@ -16,6 +16,7 @@ use crate::auth;
 use crate::pinned::{Pinned, PinnedProgram, TEMPLATE};
 use crate::platform;
 use crate::shares;
+use crate::usecase::revision;
 use api::app::{AppSpec, AppTemplate, IntOrPercent, Revised};
 use base::{Attempt, Index, Span, Time, Uid};
 use engine::ReplicaKey;
@@ -159,9 +160,7 @@ enum Ready {
 
 /// The Revision that shall serve: the one a subresource chose, else the newest.
 fn target(rows: &AppRows) -> u32 {
-    let chosen = rows.owned.object.desired["target"]
-        .as_u64()
-        .and_then(|number| u32::try_from(number).ok());
+    let chosen = revision::target(&rows.owned.object);
     let exists = |number: &u32| {
         rows.revisions
             .iter()

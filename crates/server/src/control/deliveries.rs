@@ -4,7 +4,7 @@
 use super::{Control, ControlError};
 use crate::error::UseError;
 use crate::shares::Canary;
-use crate::usecase::{Caller, apply, deliver};
+use crate::usecase::{Caller, apply, deliver, revision};
 use api::app::AppStatus;
 use api::deliver::{
     CANARY_FOR, DeliverSpec, DeliveryPhase, DeliveryStatus, METRICS_FILE, broken_bounds,
@@ -287,17 +287,16 @@ async fn watch(
     }
 }
 
-async fn seen(control: &Control, app: &Object, revision: u32) -> Result<Seen, ControlError> {
+async fn seen(control: &Control, app: &Object, number: u32) -> Result<Seen, ControlError> {
     let status: AppStatus = serde_json::from_value(app.status.clone()).unwrap_or_default();
-    let target = app.desired["target"].as_u64();
-    let target = target.and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+    let target = revision::target(app).unwrap_or(0);
     let mut given_up = None;
     let left = &app.desired["left"];
-    if target != revision && left["revision"] == revision {
+    if target != number && left["revision"] == number {
         given_up = left["reason"].as_str().map(str::to_owned);
-    } else if target != revision {
+    } else if target != number {
         let revisions = versions::revisions(&control.db, app.uid).await?;
-        let own = revisions.into_iter().find(|own| own.number == revision);
+        let own = revisions.into_iter().find(|own| own.number == number);
         given_up = own
             .filter(|own| own.state == "RolledBack")
             .map(|own| own.message);
@@ -305,12 +304,12 @@ async fn seen(control: &Control, app: &Object, revision: u32) -> Result<Seen, Co
     Ok(Seen {
         target,
         stable: status.stable_revision,
-        ready: if status.revision == revision {
+        ready: if status.revision == number {
             status.updated
         } else {
             0
         },
-        shares: Canary::of(app).is_some_and(|canary| canary.to == revision),
+        shares: Canary::of(app).is_some_and(|canary| canary.to == number),
         given_up,
     })
 }

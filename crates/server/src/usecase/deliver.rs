@@ -175,10 +175,10 @@ async fn revise(
         )));
     }
     let revisions = versions::get_revisions(tx, app.uid).await?;
-    let target = app.desired["target"].as_u64().unwrap_or(0);
+    let target = revision::target(&app);
     let target = revisions
         .iter()
-        .find(|revision| u64::from(revision.number) == target);
+        .find(|revision| Some(revision.number) == target);
     let Some(target) = target.or(revisions.first()) else {
         return Ok(Taking::Cannot(format!("app `{name}` has no revision")));
     };

@@ -1,7 +1,7 @@
 //! What subresources want: cancel, suspend, scale, roll back, cordon, delete. Each writes what is wanted; the
 //! controllers make it so.
 
-use super::{Caller, audit, digest, read, recorded_digest, wire};
+use super::{Caller, audit, digest, read, recorded_digest, revision, wire};
 use crate::auth::{Verb, authorize};
 use crate::control::rows;
 use crate::error::UseError;
@@ -215,10 +215,7 @@ pub async fn rollback(
 ) -> Result<Wire, UseError> {
     let object = read::stored(platform, &caller.actor, Kind::App, project, name).await?;
     let revisions = versions::revisions(&platform.db, object.uid).await?;
-    let current = object.desired["target"]
-        .as_u64()
-        .and_then(|n| u32::try_from(n).ok())
-        .unwrap_or(0);
+    let current = revision::target(&object).unwrap_or(0);
     let known: Vec<String> = revisions
         .iter()
         .rev()

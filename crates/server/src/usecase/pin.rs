@@ -89,7 +89,7 @@ pub fn keep_version(pinned: &mut Pinned, spec: &AppSpec, old: &Object, revisions
     }
     let target = revisions
         .iter()
-        .find(|revision| old.desired["target"] == revision.number);
+        .find(|revision| super::revision::target(old) == Some(revision.number));
     let served = target.and_then(|target| {
         let pinned: Pinned = serde_json::from_value(target.pinned.clone()).ok()?;
         let versions = &pinned.programs.get(TEMPLATE)?.model;

@@ -236,11 +236,11 @@ pub async fn revisions(
     name: &str,
 ) -> Result<Vec<api::app::Revision>, UseError> {
     let object = stored(platform, actor, Kind::App, project, name).await?;
-    let target = object.desired["target"].as_u64();
+    let target = super::revision::target(&object);
     let rows = db::versions::revisions(&platform.db, object.uid).await?;
     rows.into_iter()
         .map(|row| {
-            let state = if Some(u64::from(row.number)) == target && row.state != "Stable" {
+            let state = if Some(row.number) == target && row.state != "Stable" {
                 "Target".to_owned()
             } else {
                 row.state

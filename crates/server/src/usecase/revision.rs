@@ -8,6 +8,12 @@ use db::versions::{self, Revision};
 use db::{DbError, Tx, blobs};
 use serde_json::json;
 
+/// The number of the Revision that the App shall have now, as it was last written.
+pub fn target(app: &Object) -> Option<u32> {
+    let number = app.desired["target"].as_u64()?;
+    u32::try_from(number).ok()
+}
+
 /// Makes the Revision of the App's spec with these pins, holds what they name, and writes into `app`, which the caller
 /// stores, that it is the target now.
 pub async fn add(
