@@ -39,10 +39,13 @@ pub(crate) struct Class {
 
 impl Class {
     pub(crate) fn has_affinity(&self) -> bool {
+        self.has_rules() || !(self.keys.is_empty() && self.prefer.is_empty())
+    }
+
+    /// Whether others may keep it out of a node that has room.
+    pub(crate) fn has_rules(&self) -> bool {
         !(self.with.is_empty()
             && self.against.is_empty()
-            && self.keys.is_empty()
-            && self.prefer.is_empty()
             && self.at_most.is_empty()
             && self.spread.is_empty())
     }

@@ -337,8 +337,12 @@ impl Sched {
                     let passes = match refusal {
                         Refusal::Never | Refusal::NeverQuota(_) => true,
                         Refusal::Quota(_) => false,
+                        // Nor does what its relations keep out: there may be capacity enough, and nobody's end is known
+                        // that would let it in.
                         Refusal::Full | Refusal::Topology | Refusal::Reserved => {
+                            let mut classes = parts.iter().map(|(class, ..)| *class);
                             self.reservations.contains_key(&pool)
+                                || classes.any(|class| self.classes.class(class).has_rules())
                         }
                     };
                     if !passes {

@@ -72,6 +72,24 @@ fn a_blocked_head_blocks_its_own_queue_and_pool_only() {
 }
 
 #[test]
+fn who_is_kept_out_by_relations_holds_nobody_up() {
+    check(
+        "pool p
+         node 1 p cpu=4
+         queue q
+         job web q cpu=1 key=web against=web
+         job web2 q cpu=1 key=web against=web
+         job behind q cpu=2
+         decide
+         why web2",
+        "start web: 0.0@1
+         start behind: 0.0@1
+         web2 waits at 1
+         in `p`: all 1 nodes are excluded: 1 by the affinity",
+    );
+}
+
+#[test]
 fn what_can_never_start_stands_in_nobodys_way() {
     check(
         "pool p
