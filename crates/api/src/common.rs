@@ -165,12 +165,57 @@ pub struct PlacementSpec {
     /// Consents to taints.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tolerations: Vec<TolerationSpec>,
-    /// All members share the value of this node label (`rack`).
+    /// All members, or replicas of an App, share the value of this node label (`rack`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topology: Option<TopologySpec>,
-    /// At most this many members on one node.
+    /// At most this many members, or replicas of an App, on one node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_node_max: Option<u32>,
+    /// Members, or replicas of an App, are spread over the values of node labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<SpreadSpec>,
+    /// Only where replicas of these Apps are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub near: Vec<RelationSpec>,
+    /// Only where replicas of these Apps are not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apart: Vec<RelationSpec>,
+}
+
+/// The node label that stands for the node itself.
+pub const HOST: &str = "host";
+
+fn host() -> String {
+    HOST.to_owned()
+}
+
+/// Members spread over the values of a node label.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SpreadSpec {
+    /// The node label: `zone`, `rack`; `host` is the node itself. Default `host`.
+    #[serde(default = "host")]
+    pub level: String,
+    /// How many more one value may have than the one with the fewest. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_skew: Option<u32>,
+    /// Wait rather than exceed it.
+    #[serde(default)]
+    pub required: bool,
+}
+
+/// A relation to an App of the same project.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RelationSpec {
+    /// Its name.
+    pub app: String,
+    /// The node label whose value is shared or not: `rack`; `host` is the node itself. Default `host`.
+    #[serde(default = "host")]
+    pub level: String,
+    /// Wait rather than start elsewhere.
+    #[serde(default)]
+    pub required: bool,
 }
 
 /// Keep members close.

@@ -50,6 +50,15 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::schema::Duration>)]
     pub queue_time_limit: Option<Span>,
+    /// How long it is expected to run once it has started: for the queue's order `shortest` and for estimates. Nothing ends
+    /// because of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<crate::schema::Duration>)]
+    pub expected_time: Option<Span>,
+    /// It may not be preempted before it has run this long. Default 0s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<crate::schema::Duration>)]
+    pub min_runtime: Option<Span>,
     /// How long it is kept after its end. Default: history's retention.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::schema::Duration>)]

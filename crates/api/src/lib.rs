@@ -19,6 +19,7 @@ pub mod meta;
 pub mod model;
 pub mod platform;
 pub mod pods;
+pub mod reservation;
 pub mod served;
 // ---- other bodies ----
 pub mod answer;

@@ -2,7 +2,8 @@
 
 use crate::common::TaintEffect;
 use crate::meta::Condition;
-use base::{Bytes, MilliCpu};
+use crate::reservation::Reservation;
+use base::{Bytes, MilliCpu, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -78,9 +79,27 @@ pub struct QueueSpec {
     /// Order among siblings: higher first. Default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
+    /// Who of its own work goes first. Default `priority`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<QueueOrder>,
     /// Quotas by pool; `*` holds for every pool that is not named.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub quotas: BTreeMap<String, QuotaSpec>,
+    /// What it will need at times: until then others may use it, if they leave in time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reservations: Vec<Reservation>,
+}
+
+/// Who of a queue's work goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum QueueOrder {
+    /// The highest priority, then the oldest.
+    Priority,
+    /// The oldest, whatever its priority; nobody is stopped for a priority.
+    Fifo,
+    /// The highest priority, then the shortest by `expectedTime`; who does not say comes last.
+    Shortest,
 }
 
 /// What a queue may use of one pool.
@@ -96,6 +115,22 @@ pub struct QuotaSpec {
     /// Share of what is over, against the siblings'. Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
+    /// Whole nodes that are guaranteed on top of `guaranteed`, such as two with 8 A100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeQuota>,
+}
+
+/// Guaranteed nodes of one shape. Who stands in the way of one is stopped for it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeQuota {
+    /// How many.
+    pub count: u32,
+    /// What each of them has at least.
+    pub each: AmountSpec,
+    /// The model of its GPUs. Default: any.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub gpu_model: String,
 }
 
 /// Amounts by resource; an absent one is not limited, or guarantees nothing.
@@ -153,6 +188,11 @@ pub struct PoolSpec {
     /// Topology levels from widest to narrowest, as node label keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub levels: Vec<String>,
+    /// Fair shares with a memory: what a queue used over its guarantee counts against its turn, and fades to half in
+    /// each such time. Default: only what it uses now counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<crate::schema::Duration>)]
+    pub half_life: Option<Span>,
 }
 
 /// How nodes are filled.

@@ -57,9 +57,13 @@ pub(super) fn check(spec: &JobSpec, errors: &mut Errors) {
     for (field, limit) in [
         ("timeLimit", spec.time_limit),
         ("queueTimeLimit", spec.queue_time_limit),
+        ("expectedTime", spec.expected_time),
     ] {
         if limit == Some(Span::ZERO) {
-            errors.add(format!("spec.{field}"), "is 0; leave it out for no limit");
+            errors.add(
+                format!("spec.{field}"),
+                "is 0; leave it out where there is none",
+            );
         }
     }
     for (i, output) in spec.outputs.iter().enumerate() {

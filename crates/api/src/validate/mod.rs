@@ -10,6 +10,7 @@ mod metadata;
 mod model;
 mod platform;
 mod program;
+mod reservation;
 mod syntax;
 
 use crate::kind::{Kind, Object, Typed};

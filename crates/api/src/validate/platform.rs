@@ -1,11 +1,17 @@
 //! What operators write: projects, queues, pools, clusters, nodes.
 
-use super::{Errors, program, syntax};
+use super::{Errors, program, reservation, syntax};
 use crate::path;
-use crate::platform::{AmountSpec, ClusterSpec, NodeSpec, PoolSpec, ProjectSpec, QueueSpec};
+use crate::platform::{
+    AmountSpec, ClusterSpec, NodeQuota, NodeSpec, PoolSpec, ProjectSpec, QueueSpec,
+};
+use base::Span;
+use std::collections::BTreeMap;
 
 /// The largest weight of a queue.
 const WEIGHT_MAX: u32 = 10_000;
+/// The most nodes of one shape that a queue is guaranteed.
+const NODES_MAX: u32 = 100_000;
 
 pub(super) fn project(spec: &ProjectSpec, errors: &mut Errors) {
     if let Some(Err(why)) = spec.tenant.as_deref().map(syntax::label) {
@@ -77,7 +83,12 @@ pub(super) fn queue(name: &str, spec: &QueueSpec, errors: &mut Errors) {
         }
         amount(&format!("{at}.guaranteed"), &quota.guaranteed, errors);
         amount(&format!("{at}.limit"), &quota.limit, errors);
-        guaranteed_within_limit(&at, &quota.guaranteed, &quota.limit, errors);
+        within_limit(
+            &format!("{at}.guaranteed"),
+            &quota.guaranteed,
+            &quota.limit,
+            errors,
+        );
         if quota
             .weight
             .is_some_and(|weight| weight == 0 || weight > WEIGHT_MAX)
@@ -87,10 +98,37 @@ pub(super) fn queue(name: &str, spec: &QueueSpec, errors: &mut Errors) {
                 format!("from 1 to {WEIGHT_MAX} is expected"),
             );
         }
+        for (i, nodes) in quota.nodes.iter().enumerate() {
+            node_quota(&format!("{at}.nodes[{i}]"), nodes, errors);
+        }
     }
+    reservation::check(spec, errors);
 }
 
-fn amount(at: &str, amount: &AmountSpec, errors: &mut Errors) {
+fn node_quota(at: &str, nodes: &NodeQuota, errors: &mut Errors) {
+    if nodes.count == 0 || nodes.count > NODES_MAX {
+        errors.add(
+            format!("{at}.count"),
+            format!("from 1 to {NODES_MAX} is expected"),
+        );
+    }
+    let each = &nodes.each;
+    let nothing = AmountSpec {
+        cpu: each.cpu.filter(|cpu| cpu.0 > 0),
+        memory: each.memory.filter(|memory| memory.0 > 0),
+        gpu: each.gpu.filter(|gpu| *gpu > 0.0),
+        extended: BTreeMap::new(),
+    };
+    if nothing.is_empty() && each.extended.values().all(|n| *n == 0) {
+        errors.add(
+            format!("{at}.each"),
+            "is empty; say what such a node has, for example `gpu: 8`",
+        );
+    }
+    amount(&format!("{at}.each"), each, errors);
+}
+
+pub(super) fn amount(at: &str, amount: &AmountSpec, errors: &mut Errors) {
     // A queue's share may be any part of several GPUs, unlike a replica's.
     if let Some(gpu) = amount.gpu.filter(|gpu| !gpu.is_finite() || *gpu < 0.0) {
         errors.add(
@@ -101,40 +139,29 @@ fn amount(at: &str, amount: &AmountSpec, errors: &mut Errors) {
     program::extended(&format!("{at}.extended"), &amount.extended, errors);
 }
 
-fn guaranteed_within_limit(
-    at: &str,
-    guaranteed: &AmountSpec,
-    limit: &AmountSpec,
-    errors: &mut Errors,
-) {
+/// What `at` names is not more than the limit of its queue.
+pub(super) fn within_limit(at: &str, amount: &AmountSpec, limit: &AmountSpec, errors: &mut Errors) {
     let over = [
         (
             "cpu",
-            matches!((guaranteed.cpu, limit.cpu), (Some(g), Some(l)) if g > l),
+            matches!((amount.cpu, limit.cpu), (Some(n), Some(most)) if n > most),
         ),
         (
             "memory",
-            matches!((guaranteed.memory, limit.memory), (Some(g), Some(l)) if g > l),
+            matches!((amount.memory, limit.memory), (Some(n), Some(most)) if n > most),
         ),
         (
             "gpu",
-            matches!((guaranteed.gpu, limit.gpu), (Some(g), Some(l)) if g > l),
+            matches!((amount.gpu, limit.gpu), (Some(n), Some(most)) if n > most),
         ),
     ];
     for (resource, _) in over.iter().filter(|(_, over)| *over) {
-        errors.add(
-            format!("{at}.guaranteed.{resource}"),
-            "is more than the limit",
-        );
+        errors.add(format!("{at}.{resource}"), "is more than the limit");
     }
-    for (name, guaranteed) in &guaranteed.extended {
-        if limit
-            .extended
-            .get(name)
-            .is_some_and(|limit| guaranteed > limit)
-        {
+    for (name, n) in &amount.extended {
+        if limit.extended.get(name).is_some_and(|most| n > most) {
             errors.add(
-                path::field(&format!("{at}.guaranteed.extended"), name),
+                path::field(&format!("{at}.extended"), name),
                 "is more than the limit",
             );
         }
@@ -152,6 +179,12 @@ pub(super) fn pool(spec: &PoolSpec, errors: &mut Errors) {
                 format!("`{level}` is there twice"),
             );
         }
+    }
+    if spec.half_life == Some(Span::ZERO) {
+        errors.add(
+            "spec.halfLife",
+            "is 0; leave it out so that only what is used now counts",
+        );
     }
 }
 

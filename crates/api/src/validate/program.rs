@@ -269,21 +269,36 @@ fn placement(at: &str, placement: &PlacementSpec, errors: &mut Errors) {
         &placement.node_selector,
         errors,
     );
-    if placement
-        .topology
-        .as_ref()
-        .is_some_and(|topology| syntax::label_key(&topology.level).is_err())
-    {
-        errors.add(
-            format!("{at}.topology.level"),
-            "is not the key of a node label",
-        );
+    if let Some(topology) = &placement.topology {
+        level(&format!("{at}.topology"), &topology.level, errors);
     }
     if placement.per_node_max == Some(0) {
         errors.add(
             format!("{at}.perNodeMax"),
             "is 0, so that it could run nowhere",
         );
+    }
+    for (i, spread) in placement.spread.iter().enumerate() {
+        let at = format!("{at}.spread[{i}]");
+        level(&at, &spread.level, errors);
+        if spread.max_skew == Some(0) {
+            errors.add(format!("{at}.maxSkew"), "is 0; the least is 1");
+        }
+    }
+    for (field, relations) in [("near", &placement.near), ("apart", &placement.apart)] {
+        for (i, relation) in relations.iter().enumerate() {
+            let at = format!("{at}.{field}[{i}]");
+            level(&at, &relation.level, errors);
+            if let Err(why) = syntax::label(&relation.app) {
+                errors.add(format!("{at}.app"), why);
+            }
+        }
+    }
+}
+
+fn level(at: &str, level: &str, errors: &mut Errors) {
+    if syntax::label_key(level).is_err() {
+        errors.add(format!("{at}.level"), "is not the key of a node label");
     }
 }
 

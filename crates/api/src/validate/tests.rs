@@ -382,7 +382,7 @@ fn jobs() {
             "spec.retry.backoff: is 2m, longer than `backoffMax` (1m)",
             "spec.retry.exitCodes[0]: is 0; from 1 to 255 is expected",
             "spec.retry.exitCodes[1]: is 256; from 1 to 255 is expected",
-            "spec.timeLimit: is 0; leave it out for no limit",
+            "spec.timeLimit: is 0; leave it out where there is none",
         ],
     );
     bad(
@@ -605,6 +605,84 @@ fn the_platforms_own_kinds() {
         "ModelVersion",
         json!({"model": "m"}),
         &["spec.digest: is missing; upload the model first: `moonshot model push` does both"],
+    );
+}
+
+#[test]
+fn what_a_queue_will_need() {
+    let queue = |fields: Value| {
+        let quotas = json!({"gpu": {"limit": {"gpu": 64}}, "*": {"nodes": [{"count": 2, "each": {"gpu": 8}, "gpuModel": "A100"}]}});
+        let mut spec = json!({"order": "shortest", "quotas": quotas});
+        let map = spec.as_object_mut().unwrap();
+        map.extend(fields.as_object().unwrap().clone());
+        spec
+    };
+    let daily = json!([{"at": "08:00", "amount": {"gpu": 64}}, {"at": "22:30", "amount": {}}]);
+    good(
+        "Queue",
+        queue(json!({"reservations": [
+            {"pool": "gpu", "daily": daily, "days": ["Mon", "Sat"], "timeZone": "Asia/Shanghai"},
+            {"pool": "cpu", "once": {"from": "2026-12-01T08:00:00Z", "until": "2026-12-01T18:00:00Z", "amount": {"cpu": 400}}},
+        ]})),
+    );
+    bad(
+        "Queue",
+        queue(json!({"order": "lifo", "reservations": [
+            {"pool": "gpu"},
+            {"pool": "gpu", "daily": daily, "timeZone": "Middle/Earth", "days": ["Mon", "Mon"],
+             "once": {"from": "2026-12-01T08:00:00Z", "until": "2026-12-01T08:00:00Z", "amount": {"gpu": -1}}},
+            {"pool": "gpu", "daily": [{"at": "8:00", "amount": {}}, {"at": "07:00", "amount": {"gpu": 65}}, {"at": "06:00", "amount": {}}]},
+        ]})),
+        &[
+            "spec.order: is `lifo`; `priority`, `fifo` or `shortest` is expected; did you mean `fifo`?",
+            "spec.reservations[0]: needs `once`, a window, or `daily`, the course of a day",
+            "spec.reservations[1]: has both `once` and `daily`; write two reservations",
+            "spec.reservations[1].once.until: is not after `from`",
+            "spec.reservations[1].once.amount.gpu: is -1; 0 or more is expected",
+            "spec.reservations[1].days: is for `daily` only",
+            "spec.reservations[1].timeZone: is for `daily` only",
+            "spec.reservations[1].timeZone: `Middle/Earth` is no time zone; write for example `Asia/Shanghai` or `UTC`",
+            "spec.reservations[1].days[1]: `Mon` is there twice",
+            "spec.reservations[2].daily[0].at: `8:00` is no time of day; write for example `08:00`",
+            "spec.reservations[2].daily[1].amount.gpu: is more than the limit",
+            "spec.reservations[2].daily[2].at: `06:00` is not after `07:00`",
+        ],
+    );
+    bad(
+        "Queue",
+        json!({"quotas": {"gpu": {"nodes": [{"count": 0, "each": {"cpu": 0}}]}}}),
+        &[
+            "spec.quotas.gpu.nodes[0].count: from 1 to 100000 is expected",
+            "spec.quotas.gpu.nodes[0].each: is empty; say what such a node has, for example `gpu: 8`",
+        ],
+    );
+    bad(
+        "Pool",
+        json!({"halfLife": "0s"}),
+        &["spec.halfLife: is 0; leave it out so that only what is used now counts"],
+    );
+}
+
+#[test]
+fn company_and_distance() {
+    let placement = |fields: Value| template(json!({ "placement": fields }));
+    good(
+        "App",
+        placement(
+            json!({"spread": [{}, {"level": "zone", "maxSkew": 2, "required": true}], "near": [{"app": "cache", "level": "rack"}], "apart": [{"app": "noisy"}]}),
+        ),
+    );
+    bad(
+        "App",
+        placement(
+            json!({"spread": [{"level": "", "maxSkew": 0}], "near": [{"level": "rack"}], "apart": [{"app": "A"}]}),
+        ),
+        &[
+            "spec.template.placement.near[0].app: is missing",
+            "spec.template.placement.spread[0].level: is not the key of a node label",
+            "spec.template.placement.spread[0].maxSkew: is 0; the least is 1",
+            "spec.template.placement.apart[0].app: has `A` at position 1; use lower-case letters, digits and `-`, and begin and end with a letter or digit",
+        ],
     );
 }
 

@@ -6,6 +6,7 @@ use super::convert;
 use super::dirty::Dirty;
 use super::environments::{self, Bundles};
 use super::placement_row::PlacementRow;
+use super::relations;
 use super::rows::{self, AppRows, RowOp};
 use super::scheduler::{TaskGroup, TaskOwner};
 use super::seat_row::{AppRow, SeatRow, SeatWord};
@@ -747,6 +748,7 @@ fn seat_task(
             &convert::resources(&template.program.resources),
             1,
             1,
+            relations::of_app(&template.program.placement, &object.project, &object.name),
         )],
         preemptible: false,
         min_runtime: Span::ZERO,

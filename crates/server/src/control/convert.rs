@@ -2,9 +2,11 @@
 
 use crate::pinned::PinnedProgram;
 use api::common::{Isolation, ProgramSpec, ResourceSpec, TaintEffect, TolerationSpec};
-use api::platform::AmountSpec;
-use base::{Bytes, Digest, MilliCpu, Resources, Span};
+use api::platform::{AmountSpec, NodeQuota, QueueOrder};
+use api::reservation::Reservation;
+use base::{Bytes, Digest, MilliCpu, Resources, Span, Time};
 use engine::{EnvValue, EnvVar, Mount, MountSource, Runtime, Template};
+use sched::CalendarEntry;
 use std::collections::BTreeMap;
 
 /// What a program is counted with that does not say.
@@ -199,6 +201,7 @@ pub fn sched_group(
     request: &Resources,
     count: u32,
     min: u32,
+    affinity: sched::Affinity,
 ) -> sched::GroupSpec {
     let placement = &program.placement;
     sched::GroupSpec {
@@ -211,7 +214,7 @@ pub fn sched_group(
         node_selector: placement.node_selector.clone(),
         pools: placement.pools.clone(),
         tolerations: placement.tolerations.iter().map(toleration).collect(),
-        affinity: sched::Affinity::default(),
+        affinity,
         topology: placement
             .topology
             .as_ref()
@@ -230,7 +233,7 @@ pub fn queue(name: &str, spec: &api::platform::QueueSpec) -> sched::QueueSpec {
             guaranteed: amount(&quota.guaranteed),
             limit: limits(&quota.limit),
             weight: quota.weight.unwrap_or(1),
-            shapes: Vec::new(),
+            shapes: quota.nodes.iter().map(shape).collect(),
         };
         (pool.clone(), quota)
     });
@@ -238,9 +241,41 @@ pub fn queue(name: &str, spec: &api::platform::QueueSpec) -> sched::QueueSpec {
         name: name.to_owned(),
         parent: spec.parent.clone(),
         priority: spec.priority.unwrap_or(0),
-        order: sched::QueueOrder::Priority,
+        order: match spec.order {
+            Some(QueueOrder::Fifo) => sched::QueueOrder::Fifo,
+            Some(QueueOrder::Shortest) => sched::QueueOrder::ShortestExpected,
+            Some(QueueOrder::Priority) | None => sched::QueueOrder::Priority,
+        },
         quotas: quotas.collect(),
     }
+}
+
+fn shape(nodes: &NodeQuota) -> sched::ShapeQuota {
+    sched::ShapeQuota {
+        nodes: nodes.count,
+        each: amount(&nodes.each),
+        gpu_model: nodes.gpu_model.clone(),
+    }
+}
+
+/// A queue's reservations as the scheduler's calendar wants them, as of today.
+pub fn calendar(queue: &str, spec: &api::platform::QueueSpec, now: Time) -> Vec<CalendarEntry> {
+    let courses = spec.reservations.iter().enumerate();
+    let entry = |(i, reservation): (usize, &Reservation)| {
+        let course = reservation.course(now)?;
+        let step = |(from, much): &(Time, AmountSpec)| sched::CalendarStep {
+            from: *from,
+            amount: amount(much),
+        };
+        Some(CalendarEntry {
+            name: format!("{queue}/{i}"),
+            pool: reservation.pool.clone(),
+            queue: queue.to_owned(),
+            steps: course.steps.iter().map(step).collect(),
+            until: course.until,
+        })
+    };
+    courses.filter_map(entry).collect()
 }
 
 fn amount(spec: &AmountSpec) -> Resources {
@@ -288,7 +323,7 @@ pub fn pool(name: &str, spec: &api::platform::PoolSpec) -> sched::PoolSpec {
             Some(api::platform::DeviceMode::Named) | None => sched::DeviceMode::Named,
         },
         levels: spec.levels.clone(),
-        half_life: None,
+        half_life: spec.half_life,
     }
 }
 

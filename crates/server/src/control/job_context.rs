@@ -1,6 +1,7 @@
 //! A Job as the planner and the scheduler want it, from its spec and pins: all defaults filled in.
 
 use super::convert;
+use super::relations;
 use super::scheduler::{TaskGroup, TaskOwner};
 use crate::pinned::{Pinned, PinnedProgram};
 use crate::program;
@@ -45,6 +46,10 @@ pub struct JobContext {
     pub preemptible: bool,
     /// Whether it saves its work.
     pub checkpoints: bool,
+    /// It is not preempted before it ran this long.
+    pub min_runtime: Span,
+    /// How long it says that it will run.
+    pub expected: Option<Span>,
     /// Groups as written, by name: for placement wishes.
     groups: Vec<GroupSpec>,
 }
@@ -73,6 +78,8 @@ impl JobContext {
             priority: spec.priority.unwrap_or(0),
             preemptible: spec.preemptible.unwrap_or(true),
             checkpoints: spec.checkpoint,
+            min_runtime: spec.min_runtime.unwrap_or_default(),
+            expected: spec.expected_time,
             spec: plan::JobSpec {
                 groups: planned,
                 framework,
@@ -110,6 +117,12 @@ impl JobContext {
                     &seat.group.request,
                     seat.count,
                     seat.min,
+                    relations::of_job(
+                        &written.program.placement,
+                        &self.identity.project,
+                        self.identity.uid,
+                        &written.name,
+                    ),
                 ));
                 owned.push(TaskGroup {
                     name: seat.group.name.clone(),
@@ -137,11 +150,11 @@ impl JobContext {
             submitted: self.identity.submitted,
             groups,
             preemptible: self.preemptible,
-            min_runtime: Span::ZERO,
+            min_runtime: self.min_runtime,
             grace,
             checkpoints: self.checkpoints,
             time_limit: self.spec.time_limit,
-            expected: None,
+            expected: self.expected,
             disruption: None,
             readmit,
         };

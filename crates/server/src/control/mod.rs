@@ -25,6 +25,7 @@ pub mod placement_row;
 pub mod platform_objects;
 pub mod ports;
 pub mod queues;
+mod relations;
 pub mod retention;
 pub mod rows;
 pub mod sched_log;

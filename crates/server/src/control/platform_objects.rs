@@ -35,6 +35,7 @@ pub struct Told {
     nodes: HashMap<String, sched::NodeSpec>,
     pools: HashMap<String, sched::PoolSpec>,
     queues: HashMap<String, sched::QueueSpec>,
+    calendar: HashMap<String, sched::CalendarEntry>,
 }
 
 /// Writes what an engine reports of a node into its object, which is made if it is missing.
@@ -176,13 +177,28 @@ pub async fn tell(control: &Control, told: &mut Told) -> Result<(), ControlError
         }
         pool_specs.push((object.name.clone(), spec));
     }
+    let mut calendar = HashMap::new();
     for object in &queues {
-        let spec = convert::queue(&object.name, &read::<QueueSpec>(object)?);
+        let written: QueueSpec = read(object)?;
+        let entries = convert::calendar(&object.name, &written, control.now());
+        calendar.extend(entries.into_iter().map(|entry| (entry.name.clone(), entry)));
+        let spec = convert::queue(&object.name, &written);
         if told.queues.get(&object.name) != Some(&spec) {
             control.sched.event(Event::Queue(spec.clone())).await;
             told.queues.insert(object.name.clone(), spec);
         }
     }
+    for (name, entry) in &calendar {
+        if told.calendar.get(name) != Some(entry) {
+            control.sched.event(Event::Calendar(entry.clone())).await;
+        }
+    }
+    for name in told.calendar.keys() {
+        if !calendar.contains_key(name) {
+            control.sched.event(Event::CalendarGone(name.clone())).await;
+        }
+    }
+    told.calendar = calendar;
     for object in &nodes {
         let spec = node(control, object, &pool_specs).await?;
         if told.nodes.get(&object.name) != Some(&spec) {

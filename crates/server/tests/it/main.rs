@@ -8,5 +8,6 @@ mod jobs;
 mod models;
 mod nodes;
 mod promises;
+mod queues;
 mod routes;
 mod server;

@@ -22,7 +22,11 @@ fn two_nodes() -> Arc<Fake> {
 }
 
 /// Waits until an object is as it should be.
-async fn eventually(server: &Server, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn eventually(
+    server: &Server,
+    path: &str,
+    holds: impl Fn(&Value) -> bool,
+) -> Value {
     let mut last = Value::Null;
     for _ in 0..800 {
         last = server.call("GET", path, Value::Null).await.body;
