@@ -44,6 +44,11 @@ const BENCHES: &[Bench] = &[
         program: OURS,
     },
     Bench {
+        id: "serve.rest",
+        what: "one row of 500 trees by JSON over HTTP, beside MLServer and FastAPI",
+        program: OURS,
+    },
+    Bench {
         id: "k8s.bind",
         what: "5,000 pods bound to 1,000 simulated nodes (10,000 to 5,000 with --full), beside kube-scheduler",
         program: K8S,

