@@ -49,6 +49,11 @@ const BENCHES: &[Bench] = &[
         program: OURS,
     },
     Bench {
+        id: "serve.trees",
+        what: "our evaluator of trees beside the C libraries of XGBoost and LightGBM",
+        program: OURS,
+    },
+    Bench {
         id: "k8s.bind",
         what: "5,000 pods bound to 1,000 simulated nodes (10,000 to 5,000 with --full), beside kube-scheduler",
         program: K8S,

@@ -42,7 +42,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "bench",
         &[
-            "base", "db", "e2e", "engine", "logs", "sched", "server", "store",
+            "base", "db", "e2e", "engine", "logs", "sched", "server", "store", "trees",
         ],
     ),
     ("xtask", &[]),
@@ -64,7 +64,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("ureq", &["pod"]),
     ("signal-hook", &["pod"]),
     ("jsonschema", &["api"]),
-    ("libloading", &["serve"]),
+    ("libloading", &["serve", "bench"]),
     ("ort", &["serve"]),
     ("tonic", &["serve"]),
     ("utoipa", &["api"]),

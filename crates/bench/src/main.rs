@@ -52,6 +52,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("core.queue", control::queue::run),
     ("core.history", control::history::run),
     ("serve.rest", serve::rest::run),
+    ("serve.trees", serve::trees::run),
 ];
 
 const USAGE: &str = "usage: bench --id ID --smoke|--quick|--full --json FILE|-";

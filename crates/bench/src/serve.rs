@@ -5,9 +5,11 @@
 //! [`models`] makes models with their own frameworks, [`process`] and [`peers`] start servers, [`load`] is the process
 //! that asks, the same for every server.
 
+mod c_trees;
 pub(crate) mod load;
 mod models;
 mod peers;
 mod process;
 pub(crate) mod rest;
+pub(crate) mod trees;
 mod wire;

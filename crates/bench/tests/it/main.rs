@@ -82,9 +82,8 @@ fn history() {
     smoke("core.history", &["p99_ms"]);
 }
 
-#[test]
-fn serve_rest() {
-    // What the bench makes its model with; a reason is printed where there is no package index.
+/// A bench whose model is made with XGBoost; a reason is printed where no package index is reachable.
+fn smoke_of_trees(id: &str, metrics: &[&str]) {
     let needs = [
         "xgboost-cpu==3.2.0",
         "numpy==1.26.4",
@@ -93,6 +92,16 @@ fn serve_rest() {
         "setuptools<80",
     ];
     if e2e::python(&needs).is_some() {
-        smoke("serve.rest", &["rate_per_s", "p99_ms", "cpu_us", "rss_mb"]);
+        smoke(id, metrics);
     }
+}
+
+#[test]
+fn serve_rest() {
+    smoke_of_trees("serve.rest", &["rate_per_s", "p99_ms", "cpu_us", "rss_mb"]);
+}
+
+#[test]
+fn serve_trees() {
+    smoke_of_trees("serve.trees", &["call_us", "ratio"]);
 }
