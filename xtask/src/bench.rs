@@ -54,6 +54,26 @@ const BENCHES: &[Bench] = &[
         program: OURS,
     },
     Bench {
+        id: "serve.native",
+        what: "processor time over the bare C call: TensorFlow by gRPC, ONNX by binary tensors",
+        program: OURS,
+    },
+    Bench {
+        id: "serve.start",
+        what: "from the start of the process until its model can be used; memory then",
+        program: OURS,
+    },
+    Bench {
+        id: "serve.overload",
+        what: "twice the requests that the server can answer",
+        program: OURS,
+    },
+    Bench {
+        id: "serve.swap",
+        what: "versions change under load; a thousand of them, one after the other",
+        program: OURS,
+    },
+    Bench {
         id: "k8s.bind",
         what: "5,000 pods bound to 1,000 simulated nodes (10,000 to 5,000 with --full), beside kube-scheduler",
         program: K8S,

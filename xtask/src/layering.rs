@@ -65,7 +65,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("signal-hook", &["pod"]),
     ("jsonschema", &["api"]),
     ("libloading", &["serve", "bench"]),
-    ("ort", &["serve"]),
+    ("ort", &["serve", "bench"]),
     ("tonic", &["serve"]),
     ("utoipa", &["api"]),
 ];

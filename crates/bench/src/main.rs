@@ -53,6 +53,10 @@ const BENCHES: &[(&str, Bench)] = &[
     ("core.history", control::history::run),
     ("serve.rest", serve::rest::run),
     ("serve.trees", serve::trees::run),
+    ("serve.native", serve::native::run),
+    ("serve.start", serve::start::run),
+    ("serve.overload", serve::overload::run),
+    ("serve.swap", serve::swap::run),
 ];
 
 const USAGE: &str = "usage: bench --id ID --smoke|--quick|--full --json FILE|-";

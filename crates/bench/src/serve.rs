@@ -5,11 +5,17 @@
 //! [`models`] makes models with their own frameworks, [`process`] and [`peers`] start servers, [`load`] is the process
 //! that asks, the same for every server.
 
+mod c_graphs;
 mod c_trees;
+mod grpc;
 pub(crate) mod load;
 mod models;
+pub(crate) mod native;
+pub(crate) mod overload;
 mod peers;
 mod process;
 pub(crate) mod rest;
+pub(crate) mod start;
+pub(crate) mod swap;
 pub(crate) mod trees;
 mod wire;

@@ -1,11 +1,12 @@
 //! `serve.trees`: our evaluator beside the C libraries that made the models, in one process and one thread, by turns.
+//! Processor time of this thread is what counts: the machine may do other things.
 
 use super::c_trees::{Lightgbm, Peer, Xgboost};
 use super::models::{self, Framework, Made};
+use super::native::thread_cpu_s;
 use crate::report::{Better, Figure, Report};
 use crate::{Failure, Scale, note};
 use std::path::Path;
-use std::time::{Duration, Instant};
 use trees::{Format, Iterations, Kind, Matrix, Model, Options};
 
 const N_ROWS: usize = 1_000;
@@ -80,7 +81,7 @@ fn beside(
             our_times.push(round(&mut ours, &rows, &wide, n_cols, n_rows)?);
             their_times.push(round(&mut theirs, &rows, &wide, n_cols, n_rows)?);
         }
-        let [ours_us, theirs_us] = [median_us(our_times), median_us(their_times)];
+        let [ours_us, theirs_us] = [median(our_times), median(their_times)];
         let trees = format!("{} trees", model.n_trees());
         let case = format!("{name}: {trees}, {n_rows} rows a call");
         note(format!("{case}: {theirs_us:.1} µs, ours {ours_us:.1} µs"));
@@ -95,26 +96,26 @@ fn beside(
     Ok(())
 }
 
-/// Every row once, so many at a time: what a call takes. Each row is another one, so that no branch can be learnt by heart.
+/// Every row once, so many at a time: what a call takes of the processor, in microseconds. Each row is another one, so that no branch can be learnt by heart.
 fn round(
     predict: &mut dyn FnMut(&[f32], &[f64], &mut Vec<f64>) -> Result<(), Failure>,
     rows: &[f32],
     wide: &[f64],
     n_cols: usize,
     n_rows: usize,
-) -> Result<Duration, Failure> {
+) -> Result<f64, Failure> {
     let mut out = Vec::with_capacity(n_rows);
     let step = n_rows * n_cols;
-    let begun = Instant::now();
+    let before = thread_cpu_s();
     for (rows, wide) in rows.chunks_exact(step).zip(wide.chunks_exact(step)) {
         out.clear();
         predict(rows, wide, &mut out)?;
     }
-    let n_calls = u32::try_from(rows.len() / step)?;
-    Ok(begun.elapsed() / n_calls)
+    let n_calls = rows.len() / step;
+    Ok((thread_cpu_s() - before) / n_calls as f64 * 1e6)
 }
 
-fn median_us(mut times: Vec<Duration>) -> f64 {
-    times.sort();
-    times[times.len() / 2].as_secs_f64() * 1e6
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
 }
