@@ -35,6 +35,8 @@ pub struct Config {
     pub versions: Policy,
     /// Between looks at the directory.
     pub poll: Duration,
+    /// A version is loaded by the first request that asks for it, and goes when its memory is needed.
+    pub on_demand: bool,
     /// Ready once every version that is held answers, not only one of each model.
     pub strict: bool,
     /// Threads that run models.

@@ -2,8 +2,8 @@
 
 use crate::config::{Config, IN_FLIGHT_MAX, REQUEST_ROWS_MAX};
 use crate::error::{Result, ServeError};
-use crate::loader::Loader;
-use crate::models::{Models, Version};
+use crate::loader::{Loader, OrderKind, stopping};
+use crate::models::{Models, Pick, Version};
 use crate::pool::{Answer, Pool};
 use crate::tensor::Tensor;
 use base::Code;
@@ -11,6 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
+
+/// How often a request looks again where what it asked for went away.
+const LOOKS_MAX: usize = 4;
 
 /// What requests work on.
 pub(crate) struct Shared {
@@ -65,6 +68,67 @@ impl Shared {
         })
     }
 
+    /// The version that a request asks for. Where models are loaded on demand it may have to be loaded first,
+    /// within the request's time.
+    pub(crate) async fn version(
+        &self,
+        model: &str,
+        pick: Pick<'_>,
+        started: Instant,
+        timeout: Option<Duration>,
+    ) -> Result<Arc<Version>> {
+        if !self.config.on_demand {
+            return self.models.find(model, pick);
+        }
+        let timeout = self.timeout(timeout);
+        let mut is_first = true;
+        for _ in 0..LOOKS_MAX {
+            let table = self.models.table();
+            let Some(number) = table.missing(model, pick) else {
+                let version = table.find(model, pick)?;
+                self.loader.used(&version, is_first);
+                return Ok(version);
+            };
+            drop(table);
+            let found = self.loader.want(model, number, is_first)?;
+            match tokio::time::timeout_at((started + timeout).into(), found).await {
+                Ok(Ok(Some(version))) => return Ok(version),
+                // It could not be loaded, or went: the table says why, or who answers in its place.
+                Ok(Ok(None)) => is_first = false,
+                Ok(Err(_)) => return Err(stopping()),
+                Err(_) => {
+                    let why = self.loader.why(model, number);
+                    return Err(ServeError::new(
+                        Code::Timeout,
+                        format!(
+                            "version {number} of model `{model}` was not loaded within {} ms{why}",
+                            timeout.as_millis()
+                        ),
+                    ));
+                }
+            }
+        }
+        Err(ServeError::new(
+            Code::Unavailable,
+            format!("the versions of model `{model}` change at the moment; try again"),
+        ))
+    }
+
+    /// Looks at a model now, tries again what failed and, where models are loaded on demand, loads it.
+    pub(crate) async fn load(&self, model: &str) -> Result<()> {
+        self.loader.order(OrderKind::Load, model).await?;
+        if self.config.on_demand {
+            let found = self.version(model, Pick::Latest, Instant::now(), None);
+            found.await?;
+        }
+        Ok(())
+    }
+
+    /// What a request may take: its own time, at most the server's.
+    fn timeout(&self, own: Option<Duration>) -> Duration {
+        own.unwrap_or(self.config.timeout).min(self.config.timeout)
+    }
+
     /// Runs a request and writes what came by `write`; counts it.
     pub(crate) async fn infer<T>(
         &self,
@@ -107,14 +171,22 @@ impl Shared {
                 "the request has {n_rows} rows, at most {REQUEST_ROWS_MAX} are taken"
             )));
         }
-        let timeout = timeout
-            .unwrap_or(self.config.timeout)
-            .min(self.config.timeout);
+        let timeout = self.timeout(timeout);
         let deadline = started + timeout;
+        let sample = version.recent.sample(
+            &version.runtime.signatures()[signature].name,
+            inputs.as_slice(),
+        );
         let answer = self.pool.submit(version, signature, inputs, deadline)?;
         match tokio::time::timeout_at(deadline.into(), answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(ServeError::new(Code::Unavailable, "the server stops")),
+            Ok(Ok(answer)) => {
+                // What failed is nothing to warm a model with.
+                if let (Ok(_), Some(sample)) = (&answer, sample) {
+                    version.recent.keep(sample);
+                }
+                answer
+            }
+            Ok(Err(_)) => Err(stopping()),
             Err(_) => Err(ServeError::new(
                 Code::Timeout,
                 format!("no answer within {} ms", timeout.as_millis()),

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Start with [`Config`] and [`Server`]. [`repository`] says which versions a directory wants, [`models`] holds
-//! them and swaps them, [`pool`] queues and runs, [`runtime`] is what a model format must do, `http/` and
+//! them and swaps them, [`residency`] decides who stays in memory where they do not all fit, [`pool`] queues and runs, [`runtime`] is what a model format must do, `http/` and
 //! `grpc/` speak TensorFlow Serving's APIs and the Open Inference Protocol, [`runtimes`] fetches libraries.
 //!
 //! What it does not do: train, store models, or route between servers.
@@ -27,8 +27,10 @@ mod metrics;
 mod models;
 mod pool;
 mod proto;
+mod recent;
 mod records;
 mod repository;
+mod residency;
 pub mod runtime;
 pub mod runtimes;
 mod server;

@@ -1,27 +1,46 @@
 //! One thread that makes what is held be what the directory wants: it looks, loads, warms, checks, swaps, and
 //! only then lets old versions go. Each pass starts from what is there; a pass that fails is simply repeated.
+//! Where versions are loaded on demand, it is also who decides what requests wait for ([`on_demand`]).
+
+mod demand;
+mod load;
+mod on_demand;
 
 use crate::config::{Config, Policy};
 use crate::error::{Result, ServeError};
-use crate::metrics::Stats;
+use crate::metrics::{Loads, Stats};
 use crate::models::{Model, Models, State, Version};
-use crate::pool::Lane;
-use crate::repository::{self, Available, Listing, VersionDir};
+use crate::recent::Recent;
+use crate::repository::{self, Available, Listing, Settings, VersionDir};
+use crate::residency::Key;
 use crate::runtime::{self, Context, LoadError, Runtime};
 use base::Code;
+use demand::{Demand, Found};
+use on_demand::OnDemand;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Orders that wait.
 const ORDERS_MAX: usize = 64;
 /// Between looks at a version that drains.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
+/// Threads that load on demand, at least and at most: one that takes long leaves others.
+const LOAD_THREADS: (usize, usize) = (2, 4);
+
+/// What wakes the loader.
+enum Event {
+    Order(Order),
+    /// Requests wait, or a load has ended.
+    Wake,
+    Stop,
+}
 
 /// What a person or another program asks for.
 struct Order {
@@ -54,13 +73,28 @@ pub(crate) enum OrderKind {
 
 /// The way to the loader.
 pub(crate) struct Loader {
-    orders: SyncSender<Order>,
+    inbox: SyncSender<Event>,
     thread: JoinHandle<()>,
+    demand: Arc<Demand>,
+    pub(crate) loads: Arc<Loads>,
+    /// Requests that may wait for one version.
+    waiters_max: usize,
+    started: Instant,
 }
 
 impl Loader {
     pub(crate) fn start(config: Config, models: Arc<Models>) -> std::io::Result<Loader> {
-        let (orders, inbox) = sync_channel(ORDERS_MAX);
+        let (sender, inbox) = sync_channel(ORDERS_MAX);
+        let (demand, loads) = (Arc::new(Demand::default()), Arc::new(Loads::default()));
+        let started = Instant::now();
+        let on_demand = if config.on_demand {
+            let n = config.n_workers.clamp(LOAD_THREADS.0, LOAD_THREADS.1);
+            let threads = load::threads(n, &config.runtimes, &loads, &sender)?;
+            Some(OnDemand::new(threads))
+        } else {
+            None
+        };
+        let waiters_max = config.queue_max;
         let work = Work {
             config,
             models,
@@ -70,11 +104,56 @@ impl Loader {
             draining: Vec::new(),
             problems: BTreeMap::new(),
             told: Vec::new(),
+            recents: HashMap::new(),
+            recent_bytes: Arc::default(),
+            loads: Arc::clone(&loads),
+            demand: Arc::clone(&demand),
+            on_demand,
+            started,
         };
         let thread = std::thread::Builder::new()
             .name("loader".to_owned())
             .spawn(move || work.run(&inbox))?;
-        Ok(Loader { orders, thread })
+        Ok(Loader {
+            inbox: sender,
+            thread,
+            demand,
+            loads,
+            waiters_max,
+            started,
+        })
+    }
+
+    /// Notes that a request asked for a version that is in memory.
+    pub(crate) fn used(&self, version: &Version, is_hit: bool) {
+        version.touch(self.started.elapsed().as_micros() as u64);
+        if is_hit {
+            self.loads.hit();
+        }
+    }
+
+    /// Has a version loaded; all who wait for it get it from one load.
+    pub(crate) fn want(
+        &self,
+        model: &str,
+        number: u64,
+        is_first: bool,
+    ) -> Result<oneshot::Receiver<Found>> {
+        if is_first {
+            self.loads.missed();
+        }
+        let key = (model.to_owned(), number);
+        let (found, must_wake) = self.demand.join(key, self.waiters_max)?;
+        if must_wake {
+            // Where the inbox is full, the loader looks after what is there.
+            let _ = self.inbox.try_send(Event::Wake);
+        }
+        Ok(found)
+    }
+
+    /// What a version waits for besides its load, as the end of a sentence.
+    pub(crate) fn why(&self, model: &str, number: u64) -> String {
+        self.demand.why(&(model.to_owned(), number))
     }
 
     /// Has an order carried out.
@@ -90,7 +169,8 @@ impl Loader {
     async fn send(&self, what: What) -> Result<()> {
         let (reply, answer) = oneshot::channel();
         let order = Order { what, reply };
-        self.orders.try_send(order).map_err(|error| match error {
+        let order = Event::Order(order);
+        self.inbox.try_send(order).map_err(|error| match error {
             TrySendError::Full(_) => ServeError::new(
                 Code::Exhausted,
                 format!("{ORDERS_MAX} orders to load or unload wait already; try again later"),
@@ -102,13 +182,14 @@ impl Loader {
 
     /// Ends after the pass that goes on.
     pub(crate) fn close(self) {
-        drop(self.orders);
+        // It takes what is there one by one, and ends with this.
+        let _ = self.inbox.send(Event::Stop);
         // Its panic was printed already.
         let _ = self.thread.join();
     }
 }
 
-fn stopping() -> ServeError {
+pub(crate) fn stopping() -> ServeError {
     ServeError::new(Code::Unavailable, "the server stops")
 }
 
@@ -120,28 +201,38 @@ struct Work {
     /// The only models that are held, where an order named them.
     configured: Option<Vec<Configured>>,
     /// Versions that could not be loaded, as their files were then.
-    failed: HashMap<(String, u64), u64>,
+    failed: HashMap<Key, u64>,
     draining: Vec<Arc<Version>>,
     /// What is wrong with the settings of models.
     problems: BTreeMap<String, String>,
     /// Problems that were logged already.
     told: Vec<String>,
+    /// Requests of each model, to warm its next version with.
+    recents: HashMap<String, Arc<Recent>>,
+    /// What all of these keep.
+    recent_bytes: Arc<AtomicUsize>,
+    loads: Arc<Loads>,
+    demand: Arc<Demand>,
+    /// Where versions are loaded by the requests that ask for them.
+    on_demand: Option<OnDemand>,
+    started: Instant,
 }
 
 impl Work {
-    fn run(mut self, inbox: &Receiver<Order>) {
-        let strict = self.config.strict;
-        self.models.change(|table| table.strict = strict);
+    fn run(mut self, inbox: &Receiver<Event>) {
+        let (strict, on_demand) = (self.config.strict, self.config.on_demand);
+        self.models.change(|table| {
+            table.strict = strict;
+            table.on_demand = on_demand;
+        });
         self.pass();
         self.models.change(|table| table.is_settled = true);
+        let mut next = Instant::now() + self.config.poll;
         loop {
-            let patience = if self.draining.is_empty() {
-                self.config.poll
-            } else {
-                self.config.poll.min(DRAIN_LOOK)
-            };
-            match inbox.recv_timeout(patience) {
-                Ok(order) => {
+            self.attend();
+            let event = inbox.recv_timeout(self.patience(next));
+            match event {
+                Ok(Event::Order(order)) => {
                     let result = match order.what {
                         What::Model(kind, model) => self.obey(kind, &model),
                         What::Configure(models) => self.configure(models),
@@ -149,10 +240,64 @@ impl Work {
                     // Whoever asked may be gone.
                     let _ = order.reply.send(result);
                 }
-                Err(RecvTimeoutError::Timeout) => self.pass(),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Event::Wake) => {}
+                Err(RecvTimeoutError::Timeout) => self.let_go(),
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if Instant::now() >= next {
+                self.attend();
+                self.pass();
+                next = Instant::now() + self.config.poll;
             }
         }
+        if let Some(on_demand) = self.on_demand {
+            on_demand.close();
+        }
+    }
+
+    /// How long to sleep where nothing wakes.
+    fn patience(&self, next: Instant) -> Duration {
+        let poll = next.saturating_duration_since(Instant::now());
+        if self.on_demand.as_ref().is_some_and(|it| !it.is_idle()) {
+            poll.min(on_demand::ROOM_LOOK)
+        } else if self.draining.is_empty() {
+            poll
+        } else {
+            poll.min(DRAIN_LOOK)
+        }
+    }
+
+    /// Does what requests wait for.
+    fn attend(&mut self) {
+        if let Some(mut on_demand) = self.on_demand.take() {
+            on_demand.attend(self);
+            self.on_demand = Some(on_demand);
+        }
+    }
+
+    fn now_us(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
+    }
+
+    /// The requests that are kept of a model.
+    fn recent(&mut self, name: &str, settings: &Settings) -> Arc<Recent> {
+        let all = &self.recent_bytes;
+        let recent = self
+            .recents
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(Recent::new(Arc::clone(all))));
+        recent.switch(settings.record_requests());
+        Arc::clone(recent)
+    }
+
+    fn version(
+        &self,
+        (model, number): &Key,
+        runtime: Box<dyn Runtime>,
+        stats: Arc<Stats>,
+        recent: Arc<Recent>,
+    ) -> Version {
+        Version::new(model, *number, runtime, stats, recent)
     }
 
     fn obey(&mut self, kind: OrderKind, model: &str) -> Result<()> {
@@ -247,9 +392,11 @@ impl Work {
     }
 
     /// What the directory has, or of it what an order named.
-    fn look(&self) -> std::io::Result<Listing> {
+    fn look(&mut self) -> std::io::Result<Listing> {
         let Some(configured) = &self.configured else {
-            return repository::scan(&self.config.dir);
+            let dir = self.config.dir.clone();
+            // A look at many models takes long; who waits for a load does not wait for it.
+            return repository::scan(&dir, &mut || self.attend());
         };
         let mut listing = Listing::new();
         for model in configured {
@@ -282,8 +429,11 @@ impl Work {
             .collect();
         self.tell(self.problems.values().cloned().collect());
         listing.retain(|name, _| !self.refused.contains(name));
-        for (name, available) in &listing {
-            self.model(name, available);
+        self.settle(&listing);
+        if self.on_demand.is_none() {
+            for (name, available) in &listing {
+                self.model(name, available);
+            }
         }
         let table = self.models.table();
         let gone = table
@@ -294,18 +444,31 @@ impl Work {
             for &number in model.ready.keys() {
                 self.drain(name, number);
             }
-            // What failed and is gone fails no longer.
-            if model.status.values().any(|status| status.error.is_some()) {
+            // What failed and is gone fails no longer; nor is it on offer.
+            let has_failed = model.status.values().any(|status| status.error.is_some());
+            if has_failed || !model.on_demand.is_empty() {
                 self.failed.retain(|(failed, _), _| failed != name);
-                self.models.change(|table| {
-                    let statuses = table.model(name).status.values_mut();
-                    statuses.for_each(|status| status.error = None);
-                });
+                self.models.change(|table| table.model(name).withdraw());
             }
         }
         // It holds what is to go.
         drop(table);
+        if let Some(mut on_demand) = self.on_demand.take() {
+            on_demand.pass(self, listing);
+            self.on_demand = Some(on_demand);
+        }
         self.let_go();
+    }
+
+    /// Takes over the settings that need no load.
+    fn settle(&mut self, listing: &Listing) {
+        self.recents.retain(|name, recent| match listing.get(name) {
+            Some(model) => {
+                recent.switch(model.settings.record_requests());
+                true
+            }
+            None => false,
+        });
     }
 
     fn model(&mut self, name: &str, available: &Available) {
@@ -347,25 +510,28 @@ impl Work {
     fn load(&mut self, name: &str, number: u64, dir: &VersionDir, available: &Available) {
         self.set(name, number, State::Loading, None);
         // A loader that panics fails this load only: the thread is the only one.
+        let begun = Instant::now();
+        let key = (name.to_owned(), number);
+        let recent = self.recent(name, &available.settings);
         let loaded = catch_unwind(AssertUnwindSafe(|| {
-            self.ready(name, number, dir, available)
+            let runtime = self.ready(name, number, dir, available)?;
+            load::warm(runtime.as_ref(), &key, &recent, &self.loads, false);
+            Ok(runtime)
         }));
-        match loaded.unwrap_or(Err(LoadError::Panicked)) {
+        let loaded = loaded.unwrap_or(Err(LoadError::Panicked));
+        self.loads.loaded(loaded.is_ok(), begun.elapsed());
+        match loaded {
             Ok(runtime) => {
-                self.failed.remove(&(name.to_owned(), number));
+                self.failed.remove(&key);
                 tracing::info!(
                     model = name,
                     version = number,
                     memory = runtime.memory(),
                     "ready"
                 );
-                let version = Arc::new(Version {
-                    model: name.to_owned(),
-                    number,
-                    runtime,
-                    lane: Lane::default(),
-                    stats: Stats::default(),
-                });
+                let stats = Arc::default();
+                let version = self.version(&key, runtime, stats, recent);
+                let version = Arc::new(version);
                 self.models.change(|table| {
                     let model = table.model(name);
                     model.ready.insert(number, version);
@@ -374,7 +540,7 @@ impl Work {
             }
             Err(error) => {
                 tracing::warn!(model = name, version = number, %error, "cannot be loaded");
-                self.failed.insert((name.to_owned(), number), dir.print);
+                self.failed.insert(key, dir.print);
                 self.set(name, number, State::Unloaded, Some(error.to_string()));
             }
         }
@@ -440,14 +606,27 @@ impl Work {
         self.draining = busy;
         let idle: Vec<Arc<Version>> = idle;
         for version in idle {
+            let (model, number) = (&version.model, version.number);
+            let mut is_offered = false;
             self.models.change(|table| {
-                let model = table.model(&version.model);
+                let model = table.model(model);
+                is_offered = model.on_demand.contains(&number);
                 // The same number may have come back meanwhile.
-                if !model.ready.contains_key(&version.number) {
-                    model.set(version.number, State::Unloaded, None);
+                if !model.ready.contains_key(&number) {
+                    let state = if is_offered {
+                        State::OnDisk
+                    } else {
+                        State::Unloaded
+                    };
+                    model.set(number, state, None);
                 }
             });
-            tracing::info!(model = version.model, version = version.number, "unloaded");
+            if is_offered {
+                self.loads.evicted();
+                tracing::debug!(model, version = number, "to disk");
+            } else {
+                tracing::info!(model, version = number, "unloaded");
+            }
         }
     }
 

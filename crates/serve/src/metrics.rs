@@ -1,5 +1,9 @@
 //! What a version did, in numbers, and the Prometheus text of all of them.
 
+mod loads;
+
+pub(crate) use loads::Loads;
+
 use crate::models::Table;
 use base::Code;
 use std::fmt::Write as _;
@@ -68,8 +72,8 @@ impl Stats {
 /// One of a version's histograms.
 type Which = fn(&Stats) -> &Histogram;
 
-/// The Prometheus text (exposition format 0.0.4) of all versions that answer.
-pub(crate) fn text(table: &Table) -> String {
+/// The Prometheus text (exposition format 0.0.4) of the versions in memory, and of what loading did.
+pub(crate) fn text(table: &Table, loads: &Loads) -> String {
     let mut versions: Vec<_> = table
         .models
         .values()
@@ -173,23 +177,30 @@ pub(crate) fn text(table: &Table) -> String {
     ];
     for (name, help, of) in histograms {
         family(name, "histogram", help, &|out, labels, at| {
-            let histogram = of(&versions[at].stats);
-            let mut total = 0;
-            for (edge, bucket) in EDGES_US.iter().zip(&histogram.buckets) {
-                total += bucket.load(Relaxed);
-                let edge = *edge as f64 / 1e6;
-                let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{edge}\"}} {total}");
-            }
-            total += histogram.buckets[EDGES_US.len()].load(Relaxed);
-            let sum = histogram.sum_ns.load(Relaxed) as f64 / 1e9;
-            let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {total}");
-            let _ = writeln!(
-                out,
-                "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {total}"
-            );
+            histogram(out, name, labels, of(&versions[at].stats));
         });
     }
+    loads.write(&mut out, table);
     out
+}
+
+/// The lines of one histogram.
+fn histogram(out: &mut String, name: &str, labels: &str, histogram: &Histogram) {
+    let (more, own) = if labels.is_empty() {
+        (String::new(), String::new())
+    } else {
+        (format!("{labels},"), format!("{{{labels}}}"))
+    };
+    let mut total = 0;
+    for (edge, bucket) in EDGES_US.iter().zip(&histogram.buckets) {
+        total += bucket.load(Relaxed);
+        let edge = *edge as f64 / 1e6;
+        let _ = writeln!(out, "{name}_bucket{{{more}le=\"{edge}\"}} {total}");
+    }
+    total += histogram.buckets[EDGES_US.len()].load(Relaxed);
+    let sum = histogram.sum_ns.load(Relaxed) as f64 / 1e9;
+    let _ = writeln!(out, "{name}_bucket{{{more}le=\"+Inf\"}} {total}");
+    let _ = writeln!(out, "{name}_sum{own} {sum}\n{name}_count{own} {total}");
 }
 
 fn escaped(text: &str) -> String {

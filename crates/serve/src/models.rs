@@ -4,9 +4,11 @@
 use crate::error::{Result, ServeError};
 use crate::metrics::Stats;
 use crate::pool::Lane;
+use crate::recent::Recent;
 use crate::runtime::{DEFAULT, Runtime, Signature};
 use base::Code;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Statuses of versions that are gone, kept for people, a model.
@@ -18,10 +20,43 @@ pub(crate) struct Version {
     pub(crate) number: u64,
     pub(crate) runtime: Box<dyn Runtime>,
     pub(crate) lane: Lane,
-    pub(crate) stats: Stats,
+    /// Kept while the version is on disk.
+    pub(crate) stats: Arc<Stats>,
+    /// Requests to warm the next version with.
+    pub(crate) recent: Arc<Recent>,
+    /// When a request last asked for it, in microseconds of the server's life.
+    used_us: AtomicU64,
 }
 
 impl Version {
+    pub(crate) fn new(
+        model: &str,
+        number: u64,
+        runtime: Box<dyn Runtime>,
+        stats: Arc<Stats>,
+        recent: Arc<Recent>,
+    ) -> Version {
+        Version {
+            model: model.to_owned(),
+            number,
+            runtime,
+            lane: Lane::default(),
+            stats,
+            recent,
+            used_us: AtomicU64::new(0),
+        }
+    }
+
+    /// Notes that a request asked for it.
+    pub(crate) fn touch(&self, now_us: u64) {
+        self.used_us.store(now_us, Relaxed);
+    }
+
+    /// When a request last asked for it.
+    pub(crate) fn used_us(&self) -> u64 {
+        self.used_us.load(Relaxed)
+    }
+
     /// The signature of this name, and its place; an empty name is the default one.
     pub(crate) fn signature(&self, name: &str) -> Result<(usize, &Signature)> {
         let signatures = self.runtime.signatures();
@@ -53,6 +88,8 @@ impl Version {
 /// Where a version is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
+    /// The next request loads it.
+    OnDisk,
     Loading,
     Warming,
     Ready,
@@ -65,7 +102,7 @@ impl State {
     pub(crate) fn tensorflow(self) -> &'static str {
         match self {
             State::Loading | State::Warming => "LOADING",
-            State::Ready => "AVAILABLE",
+            State::Ready | State::OnDisk => "AVAILABLE",
             State::Draining => "UNLOADING",
             State::Unloaded => "END",
         }
@@ -75,7 +112,7 @@ impl State {
     pub(crate) fn triton(self) -> &'static str {
         match self {
             State::Loading | State::Warming => "LOADING",
-            State::Ready => "READY",
+            State::Ready | State::OnDisk => "READY",
             State::Draining => "UNLOADING",
             State::Unloaded => "UNAVAILABLE",
         }
@@ -84,12 +121,18 @@ impl State {
     /// Our own word.
     pub(crate) fn word(self) -> &'static str {
         match self {
+            State::OnDisk => "on disk",
             State::Loading => "loading",
             State::Warming => "warming",
             State::Ready => "ready",
             State::Draining => "draining",
             State::Unloaded => "unloaded",
         }
+    }
+
+    /// Whether a request would be answered, be it after a load.
+    pub(crate) fn answers(self) -> bool {
+        matches!(self, State::Ready | State::OnDisk)
     }
 }
 
@@ -101,12 +144,25 @@ pub(crate) struct Status {
     pub(crate) error: Option<String>,
 }
 
+impl Status {
+    /// What there is to say about its state.
+    pub(crate) fn reason(&self) -> String {
+        match (&self.error, self.state) {
+            (Some(error), _) => error.clone(),
+            (None, State::OnDisk) => "on disk: the next request loads it".to_owned(),
+            (None, _) => String::new(),
+        }
+    }
+}
+
 /// A model with all of its versions.
 #[derive(Clone, Default)]
 pub(crate) struct Model {
     pub(crate) ready: BTreeMap<u64, Arc<Version>>,
     pub(crate) labels: BTreeMap<String, u64>,
     pub(crate) status: BTreeMap<u64, Status>,
+    /// Versions that a request may ask for whether they are loaded or not; none where all that is held is loaded.
+    pub(crate) on_demand: BTreeSet<u64>,
 }
 
 /// Which version a request asks for.
@@ -125,6 +181,8 @@ pub(crate) struct Table {
     pub(crate) is_settled: bool,
     /// Whether every version must answer, not only one of each model.
     pub(crate) strict: bool,
+    /// Whether models are loaded by the requests that ask for them.
+    pub(crate) on_demand: bool,
 }
 
 /// The present table.
@@ -149,20 +207,36 @@ impl Models {
 }
 
 impl Model {
+    /// The versions that answer, be it after a load.
+    pub(crate) fn numbers(&self) -> BTreeSet<u64> {
+        self.ready.keys().chain(&self.on_demand).copied().collect()
+    }
+
+    /// Its files are gone: nothing of it is on offer or fails.
+    pub(crate) fn withdraw(&mut self) {
+        self.on_demand.clear();
+        for status in self.status.values_mut() {
+            status.error = None;
+            if status.state == State::OnDisk {
+                status.state = State::Unloaded;
+            }
+        }
+    }
+
     /// A sentence for each version that should answer and does not.
     fn missing(&self, name: &str) -> impl Iterator<Item = String> {
         self.status.iter().filter_map(move |(number, status)| {
             let what = format!("model `{name}`, version {number}");
             match (&status.error, status.state) {
                 (Some(error), _) => Some(format!("{what}: {error}")),
-                (None, State::Loading | State::Warming) => {
+                (None, State::Loading | State::Warming) if !self.on_demand.contains(number) => {
                     Some(format!("{what} is {}", status.state.word()))
                 }
                 // The version that follows it answers, unless there is none.
                 (None, State::Draining) if self.ready.is_empty() => {
                     Some(format!("{what} is {}", status.state.word()))
                 }
-                (None, State::Ready | State::Draining | State::Unloaded) => None,
+                (None, _) => None,
             }
         })
     }
@@ -182,7 +256,8 @@ impl Table {
         let mut missing: Vec<String> = self
             .models
             .iter()
-            .filter(|(_, model)| self.strict || model.ready.is_empty())
+            // One broken model of many takes not the others' requests away: that is for `strict`.
+            .filter(|(_, model)| self.strict || (model.ready.is_empty() && !self.on_demand))
             .flat_map(|(name, model)| model.missing(name))
             .collect();
         missing.sort();
@@ -198,7 +273,30 @@ impl Table {
         }
     }
 
-    fn find(&self, name: &str, pick: Pick<'_>) -> Result<Arc<Version>> {
+    /// The version that must be loaded before the request can be answered.
+    pub(crate) fn missing(&self, name: &str, pick: Pick<'_>) -> Option<u64> {
+        let model = self.models.get(name)?;
+        let number = match pick {
+            Pick::Latest => {
+                let ready = model.ready.keys().next_back();
+                ready.max(model.on_demand.last()).copied()
+            }
+            Pick::Number(number) => Some(number),
+            Pick::Label(label) => model.labels.get(label).copied(),
+        };
+        number
+            .filter(|number| model.on_demand.contains(number) && !model.ready.contains_key(number))
+    }
+
+    /// Refuses, with the reason, what no request would be answered for.
+    pub(crate) fn answers(&self, name: &str, pick: Pick<'_>) -> Result<()> {
+        match self.missing(name, pick) {
+            Some(_) => Ok(()),
+            None => self.find(name, pick).map(drop),
+        }
+    }
+
+    pub(crate) fn find(&self, name: &str, pick: Pick<'_>) -> Result<Arc<Version>> {
         let model = self.known(name)?;
         let found = match pick {
             Pick::Latest => model.ready.values().next_back(),

@@ -57,6 +57,8 @@ pub(crate) struct Settings {
     /// Libraries of operations that a TensorFlow model needs, beside it.
     #[serde(default)]
     pub(crate) op_libraries: Vec<String>,
+    /// Whether some requests are kept to warm the next version with; `true` where it is not said.
+    record_requests: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
@@ -93,6 +95,10 @@ impl Settings {
             Where::Caller => Threads::Caller,
             Where::Pool => Threads::Pool,
         })
+    }
+
+    pub(crate) fn record_requests(&self) -> bool {
+        self.record_requests.unwrap_or(true)
     }
 
     fn read(dir: &Path) -> Result<Settings, String> {
@@ -139,8 +145,8 @@ impl Available {
     }
 }
 
-/// Looks at a directory: of one model, or of several.
-pub(crate) fn scan(dir: &Path) -> io::Result<Listing> {
+/// Looks at a directory: of one model, or of several. `between` is called after each.
+pub(crate) fn scan(dir: &Path, between: &mut dyn FnMut()) -> io::Result<Listing> {
     let mut listing = Listing::new();
     let own_name = dir.canonicalize()?.file_name().map_or_else(
         || "model".to_owned(),
@@ -153,6 +159,7 @@ pub(crate) fn scan(dir: &Path) -> io::Result<Listing> {
             if let Some(model) = model(&path)? {
                 listing.insert(name, model);
             }
+            between();
         }
     }
     if let Some(own) = own.filter(|_| listing.is_empty()) {
@@ -233,7 +240,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        let found = scan(dir.path()).unwrap();
+        let found = scan(dir.path(), &mut || {}).unwrap();
         let problems = found.values().filter_map(|model| model.problem.clone());
         let problems = problems.collect();
         (dir, found, problems)

@@ -41,6 +41,10 @@ pub(crate) struct Args {
     /// How often the directory is looked at, in milliseconds.
     #[arg(long, default_value_t = config::POLL.as_millis() as u64, value_name = "MS")]
     poll_ms: u64,
+    /// Load a version when a request asks for it first, and let those go that were asked for least recently where
+    /// memory is short: for more models than fit.
+    #[arg(long)]
+    on_demand: bool,
     /// Be ready only once every version that is held answers, not as soon as one of each model does.
     #[arg(long)]
     strict: bool,
@@ -143,6 +147,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         listen_grpc: args.grpc_listen,
         versions: args.versions,
         poll: Duration::from_millis(args.poll_ms.max(1)),
+        on_demand: args.on_demand,
         strict: args.strict,
         n_workers: args.workers.unwrap_or(n_cpus),
         memory_max: args.memory_max.map_or_else(free_memory, |bytes| bytes.0),

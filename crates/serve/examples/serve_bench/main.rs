@@ -258,6 +258,7 @@ fn serve_here(dir: &str, address: &str) {
         body_max: serve::config::BODY_MAX,
         queue_max: serve::config::QUEUE_MAX,
         strict: false,
+        on_demand: false,
         batch_rows_max: serve::config::BATCH_ROWS_MAX,
         timeout: serve::config::TIMEOUT,
     };

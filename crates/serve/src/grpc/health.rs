@@ -26,7 +26,7 @@ impl Api {
         let is_ready = if SERVICES.contains(&service) {
             table.unready().is_none()
         } else {
-            !table.models.get(service)?.ready.is_empty()
+            !table.models.get(service)?.numbers().is_empty()
         };
         Some(if is_ready {
             ServingStatus::Serving

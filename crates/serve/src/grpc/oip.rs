@@ -5,7 +5,7 @@ use crate::error::{Result as Served, ServeError};
 use crate::http::oip::{from_binary, to_binary};
 use crate::infer;
 use crate::loader::OrderKind;
-use crate::models::{Pick, State, Version};
+use crate::models::{Pick, Version};
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::infer_parameter::ParameterChoice;
 use crate::proto::inference::model_infer_request::InferInputTensor;
@@ -18,21 +18,30 @@ use crate::runtime::Signature;
 use crate::tensor::{Data, Datatype, Port, Tensor};
 use bytes::Bytes;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tonic::{Request, Response, Status};
 
 impl Api {
-    fn find(&self, name: &str, number: &str) -> Served<Arc<Version>> {
-        let pick = if number.is_empty() {
-            Pick::Latest
-        } else {
-            Pick::Number(
-                number
-                    .parse()
-                    .map_err(|_| ServeError::invalid(format!("`{number}` is no version number")))?,
-            )
-        };
-        self.0.models.find(name, pick)
+    async fn find(
+        &self,
+        name: &str,
+        number: &str,
+        started: Instant,
+        timeout: Option<Duration>,
+    ) -> Served<Arc<Version>> {
+        self.0.version(name, pick(number)?, started, timeout).await
+    }
+}
+
+fn pick(number: &str) -> Served<Pick<'static>> {
+    if number.is_empty() {
+        return Ok(Pick::Latest);
+    }
+    match number.parse() {
+        Ok(number) => Ok(Pick::Number(number)),
+        Err(_) => Err(ServeError::invalid(format!(
+            "`{number}` is no version number"
+        ))),
     }
 }
 
@@ -173,7 +182,8 @@ impl GrpcInferenceService for Api {
         req: Request<ModelReadyRequest>,
     ) -> Result<Response<ModelReadyResponse>, Status> {
         let ModelReadyRequest { name, version } = req.into_inner();
-        let ready = self.find(&name, &version).is_ok();
+        let table = self.0.models.table();
+        let ready = pick(&version).is_ok_and(|pick| table.answers(&name, pick).is_ok());
         Ok(Response::new(ModelReadyResponse { ready }))
     }
 
@@ -192,14 +202,16 @@ impl GrpcInferenceService for Api {
         &self,
         req: Request<ModelMetadataRequest>,
     ) -> Result<Response<ModelMetadataResponse>, Status> {
+        let (started, timeout) = (Instant::now(), timeout(&req));
         let ModelMetadataRequest { name, version } = req.into_inner();
-        let version = self.find(&name, &version).map_err(status)?;
+        let version = self.find(&name, &version, started, timeout).await;
+        let version = version.map_err(status)?;
         let table = self.0.models.table();
         let model = table.known(&name).map_err(status)?;
         let signature = version.any_signature();
         Ok(Response::new(ModelMetadataResponse {
             name,
-            versions: model.ready.keys().map(u64::to_string).collect(),
+            versions: model.numbers().iter().map(u64::to_string).collect(),
             platform: version.runtime.platform().to_owned(),
             inputs: ports(&signature.inputs),
             outputs: ports(&signature.outputs),
@@ -214,7 +226,8 @@ impl GrpcInferenceService for Api {
         let mut req = req.into_inner();
         let done = async {
             let _place = self.0.place()?;
-            let version = self.find(&req.model_name, &req.model_version)?;
+            let (model, number) = (&req.model_name, &req.model_version);
+            let version = self.find(model, number, started, timeout).await?;
             let parameter = req.parameters.get("signature_name");
             let name = match parameter.and_then(|parameter| parameter.parameter_choice.as_ref()) {
                 Some(ParameterChoice::StringParam(name)) => name.clone(),
@@ -255,14 +268,14 @@ impl GrpcInferenceService for Api {
         let mut models = Vec::new();
         for (name, model) in &table.models {
             for (number, known) in &model.status {
-                if only_ready && known.state != State::Ready {
+                if only_ready && !known.state.answers() {
                     continue;
                 }
                 models.push(ModelIndex {
                     name: name.clone(),
                     version: number.to_string(),
                     state: known.state.triton().to_owned(),
-                    reason: known.error.clone().unwrap_or_default(),
+                    reason: known.reason(),
                 });
             }
         }
@@ -275,8 +288,7 @@ impl GrpcInferenceService for Api {
         req: Request<RepositoryModelLoadRequest>,
     ) -> Result<Response<RepositoryModelLoadResponse>, Status> {
         let model = req.into_inner().model_name;
-        let order = self.0.loader.order(OrderKind::Load, &model);
-        order.await.map_err(status)?;
+        self.0.load(&model).await.map_err(status)?;
         Ok(Response::new(RepositoryModelLoadResponse {}))
     }
 

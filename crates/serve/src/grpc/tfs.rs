@@ -33,7 +33,12 @@ const SIGNATURES: &str = "signature_def";
 const TASKS_MAX: usize = 64;
 
 impl Api {
-    fn version(&self, spec: &ModelSpec) -> Served<Arc<Version>> {
+    async fn version(
+        &self,
+        spec: &ModelSpec,
+        started: Instant,
+        timeout: Option<Duration>,
+    ) -> Served<Arc<Version>> {
         let pick = match &spec.version_choice {
             None => Pick::Latest,
             Some(VersionChoice::VersionLabel(label)) => Pick::Label(label),
@@ -42,7 +47,7 @@ impl Api {
                     .map_err(|_| ServeError::invalid(format!("`{number}` is no version number")))?,
             ),
         };
-        self.0.models.find(&spec.name, pick)
+        self.0.version(&spec.name, pick, started, timeout).await
     }
 
     /// Runs what `inputs` makes for the signature that `spec` names.
@@ -56,7 +61,7 @@ impl Api {
     ) -> Result<(T, ModelSpec), Status> {
         let done = async {
             let _place = self.0.place()?;
-            let version = self.version(spec)?;
+            let version = self.version(spec, started, timeout).await?;
             let (at, signature) = version.signature(&spec.signature_name)?;
             let request = infer::Request {
                 version: &version,
@@ -230,6 +235,7 @@ impl PredictionService for Api {
         &self,
         req: Request<GetModelMetadataRequest>,
     ) -> Result<Response<GetModelMetadataResponse>, Status> {
+        let (started, timeout) = (Instant::now(), timeout(&req));
         let GetModelMetadataRequest {
             model_spec,
             metadata_field,
@@ -239,7 +245,8 @@ impl PredictionService for Api {
                 "`metadata_field` is [`{SIGNATURES}`]; got {metadata_field:?}"
             )));
         }
-        let version = self.version(&spec(model_spec)?).map_err(status)?;
+        let version = self.version(&spec(model_spec)?, started, timeout).await;
+        let version = version.map_err(status)?;
         let signatures = version.runtime.signatures().iter();
         let map = SignatureDefMap {
             signature_def: signatures
@@ -319,7 +326,7 @@ impl ModelService for Api {
                         Some(_) => error::Code::Unknown.into(),
                         None => error::Code::Ok.into(),
                     },
-                    error_message: known.error.clone().unwrap_or_default(),
+                    error_message: known.reason(),
                 }),
             })
             .collect();
@@ -387,7 +394,7 @@ fn configured(config: ModelConfig) -> Configured {
 fn state(state: State) -> model_version_status::State {
     match state {
         State::Loading | State::Warming => model_version_status::State::Loading,
-        State::Ready => model_version_status::State::Available,
+        State::Ready | State::OnDisk => model_version_status::State::Available,
         State::Draining => model_version_status::State::Unloading,
         State::Unloaded => model_version_status::State::End,
     }

@@ -9,7 +9,7 @@ mod tfs;
 use crate::error::{Result, ServeError};
 use crate::infer::{self, Shared};
 use crate::metrics;
-use crate::models::Version;
+use crate::models::{Pick, Version};
 use crate::tensor::Tensor;
 use base::Code;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// A request's own time limit, in milliseconds; at most the server's.
@@ -31,6 +31,8 @@ struct Call {
     headers: HeaderMap,
     body: Bytes,
     started: Instant,
+    /// How long it waited for its version to be loaded, where it asks for times.
+    load: OnceLock<Duration>,
 }
 
 /// An answer before it has a form of HTTP.
@@ -110,6 +112,7 @@ async fn answer(shared: &Shared, req: Request<Incoming>, started: Instant) -> Re
         headers: parts.headers,
         body,
         started,
+        load: OnceLock::new(),
     };
     match path[..] {
         ["v1", "models", ref rest @ ..] if !rest.is_empty() => {
@@ -118,7 +121,7 @@ async fn answer(shared: &Shared, req: Request<Incoming>, started: Instant) -> Re
         ["v2", ref rest @ ..] => oip::answer(shared, &call, rest).await,
         ["metrics"] | ["monitoring", "prometheus", "metrics"] => Ok(Reply {
             content_type: "text/plain; version=0.0.4",
-            ..Reply::json(metrics::text(&shared.models.table()).into_bytes())
+            ..Reply::json(metrics::text(&shared.models.table(), &shared.loader.loads).into_bytes())
         }),
         _ => Err(ServeError::not_found(
             "there is nothing here; models are at /v1/models/NAME and /v2/models/NAME",
@@ -152,6 +155,38 @@ fn wants(call: &Call, method: &Method) -> Result<()> {
     )))
 }
 
+/// The version that answers; it may have to be loaded, within the request's time.
+async fn version(
+    shared: &Shared,
+    call: &Call,
+    model: &str,
+    pick: Pick<'_>,
+    timeout: Option<Duration>,
+) -> Result<Arc<Version>> {
+    let timeout = own_timeout(call, timeout)?;
+    let is_timed = call.headers.contains_key(TIMING_HEADER);
+    let waits = is_timed && shared.models.table().missing(model, pick).is_some();
+    let asked = Instant::now();
+    let found = shared.version(model, pick, call.started, timeout).await?;
+    if waits {
+        call.load.get_or_init(|| asked.elapsed());
+    }
+    Ok(found)
+}
+
+/// The time that the header gives, else what the body does.
+fn own_timeout(call: &Call, timeout: Option<Duration>) -> Result<Option<Duration>> {
+    let Some(value) = call.headers.get(TIMEOUT_HEADER) else {
+        return Ok(timeout);
+    };
+    match value.to_str().ok().and_then(|text| text.parse().ok()) {
+        Some(ms) => Ok(Some(Duration::from_millis(ms))),
+        None => Err(ServeError::invalid(format!(
+            "header `{TIMEOUT_HEADER}` is no number of milliseconds"
+        ))),
+    }
+}
+
 /// Runs inputs and writes what came by `write`; says where the time went to who asks.
 async fn infer(
     shared: &Shared,
@@ -162,28 +197,20 @@ async fn infer(
     timeout: Option<Duration>,
     write: impl FnOnce(&[Tensor]) -> Result<Reply>,
 ) -> Result<Reply> {
-    let header = call.headers.get(TIMEOUT_HEADER);
-    let own = match header.map(|value| value.to_str().ok().and_then(|text| text.parse().ok())) {
-        Some(Some(ms)) => Some(Duration::from_millis(ms)),
-        Some(None) => {
-            return Err(ServeError::invalid(format!(
-                "header `{TIMEOUT_HEADER}` is no number of milliseconds"
-            )));
-        }
-        None => timeout,
-    };
     let request = infer::Request {
         version,
         signature,
         inputs,
         started: call.started,
-        timeout: own,
+        timeout: own_timeout(call, timeout)?,
     };
     let (mut reply, timing) = shared.infer(request, write).await?;
     if call.headers.contains_key(TIMING_HEADER) {
         let ms = |took: Duration| took.as_secs_f64() * 1e3;
+        let load = call.load.get();
+        let load = load.map_or_else(String::new, |took| format!("load;dur={:.3}, ", ms(*took)));
         let text = format!(
-            "queue;dur={:.3}, compute;dur={:.3}, serialise;dur={:.3}",
+            "{load}queue;dur={:.3}, compute;dur={:.3}, serialise;dur={:.3}",
             ms(timing.queue),
             ms(timing.compute),
             ms(timing.serialise)

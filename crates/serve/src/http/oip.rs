@@ -2,10 +2,10 @@
 //! extensions for binary tensors and for the model repository.
 
 use super::json::{Json, Odd, write_nested, write_text};
-use super::{Call, Reply, Shared, infer, wants};
+use super::{Call, Reply, Shared, infer, version, wants};
 use crate::error::{Result, ServeError};
 use crate::loader::OrderKind;
-use crate::models::{Model, Pick, State, Version};
+use crate::models::{Model, Pick, Version};
 use crate::records;
 use crate::tensor::{Data, Datatype, Port, Tensor, from_le, to_le};
 use base::Code;
@@ -14,7 +14,6 @@ use http::header::{HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::io::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Where the JSON of a body ends and binary tensors begin.
@@ -51,7 +50,7 @@ pub(super) async fn answer(shared: &Shared, call: &Call, path: &[&str]) -> Resul
         }
         ["repository", "models", model, "load"] => {
             wants(call, &Method::POST)?;
-            shared.loader.order(OrderKind::Load, model).await?;
+            shared.load(model).await?;
             Ok(Reply::value(&json!({})))
         }
         ["repository", "models", model, "unload"] => {
@@ -71,17 +70,18 @@ pub(super) async fn answer(shared: &Shared, call: &Call, path: &[&str]) -> Resul
                 },
                 rest => (Pick::Latest, rest),
             };
-            let version = shared.models.find(model, pick)?;
+            shared.models.table().answers(model, pick)?;
             match rest {
                 [] => {
                     wants(call, &Method::GET)?;
+                    let version = version(shared, call, model, pick, None).await?;
                     let table = shared.models.table();
                     Ok(Reply::value(&metadata(&version, table.known(model)?)))
                 }
                 ["ready"] => Ok(Reply::value(&json!({ "name": model, "ready": true }))),
                 ["infer"] => {
                     wants(call, &Method::POST)?;
-                    predict(shared, call, &version).await
+                    predict(shared, call, model, pick).await
                 }
                 _ => Err(unknown()),
             }
@@ -106,7 +106,7 @@ fn metadata(version: &Version, model: &Model) -> Value {
         each.collect()
     };
     let signature = version.any_signature();
-    let versions: Vec<String> = model.ready.keys().map(u64::to_string).collect();
+    let versions: Vec<String> = model.numbers().iter().map(u64::to_string).collect();
     json!({
         "name": version.model,
         "versions": versions,
@@ -130,14 +130,14 @@ fn index(shared: &Shared, call: &Call) -> Result<Reply> {
     let mut entries = Vec::new();
     for name in names {
         for (number, status) in &table.models[name].status {
-            if only_ready && status.state != State::Ready {
+            if only_ready && !status.state.answers() {
                 continue;
             }
             entries.push(json!({
                 "name": name,
                 "version": number.to_string(),
                 "state": status.state.triton(),
-                "reason": status.error.clone().unwrap_or_default(),
+                "reason": status.reason(),
             }));
         }
     }
@@ -159,8 +159,9 @@ struct Asked {
     outputs: Vec<(String, Option<bool>)>,
 }
 
-async fn predict(shared: &Shared, call: &Call, version: &Arc<Version>) -> Result<Reply> {
+async fn predict(shared: &Shared, call: &Call, model: &str, pick: Pick<'_>) -> Result<Reply> {
     let (inputs, asked) = request(call)?;
+    let version = &version(shared, call, model, pick, asked.timeout).await?;
     let (at, signature) = version.signature(asked.signature.as_deref().unwrap_or(""))?;
     // A model of one input takes it under any name; several names may be its columns.
     let are_columns = inputs.len() > signature.inputs.len()

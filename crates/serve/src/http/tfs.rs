@@ -2,7 +2,7 @@
 //! `:predict` in row and column format, `:classify`, `:regress`; versions by number or label.
 
 use super::json::{Json, Odd, write_nested, write_text};
-use super::{Call, Reply, Shared, by_examples, infer, wants};
+use super::{Call, Reply, Shared, by_examples, infer, version, wants};
 use crate::error::{Result, ServeError};
 use crate::models::{Pick, Version};
 use crate::records::{self, Rows, only_input};
@@ -40,14 +40,14 @@ pub(super) async fn answer(shared: &Shared, call: &Call, path: &[&str]) -> Resul
     let Some(verb) = verb else {
         wants(call, &Method::GET)?;
         return if is_metadata {
-            let version = shared.models.find(model, pick)?;
+            let version = version(shared, call, model, pick, None).await?;
             Ok(Reply::value(&metadata(&version)))
         } else {
             status(shared, model, pick)
         };
     };
     wants(call, &Method::POST)?;
-    let version = shared.models.find(model, pick)?;
+    let version = version(shared, call, model, pick, None).await?;
     match verb {
         "predict" => predict(shared, call, &version).await,
         "classify" => by_examples::answer(shared, call, &version, by_examples::classify).await,
@@ -87,7 +87,7 @@ fn status(shared: &Shared, name: &str, pick: Pick<'_>) -> Result<Reply> {
                 "state": status.state.tensorflow(),
                 "status": {
                     "error_code": if status.error.is_some() { "UNKNOWN" } else { "OK" },
-                    "error_message": status.error.clone().unwrap_or_default(),
+                    "error_message": status.reason(),
                 },
             })
         })

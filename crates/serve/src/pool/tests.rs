@@ -1,7 +1,7 @@
 //! The pool with a model that waits until it is told to go on.
 
 use super::*;
-use crate::metrics::Stats;
+use crate::recent::Recent;
 use crate::runtime::{FirstRun, Runtime, Signature, Task as Meaning};
 use crate::tensor::{Data, Datatype};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -47,25 +47,21 @@ impl Runtime for Slow {
 fn slow(name: &str) -> (Arc<Version>, Receiver<usize>, Sender<()>) {
     let (began_sender, began) = channel();
     let (go, go_on) = channel();
-    let version = Version {
-        model: name.to_owned(),
-        number: 1,
-        runtime: Box::new(Slow {
-            began: Mutex::new(began_sender),
-            go_on: Mutex::new(go_on),
-            signatures: ["a", "b"].map(|name| Signature {
-                name: name.to_owned(),
-                method: String::new(),
-                inputs: Vec::new(),
-                outputs: Vec::new(),
-                columns: crate::runtime::Columns::default(),
-                task: Meaning::Other,
-                is_row_wise: true,
-            }),
+    let runtime = Box::new(Slow {
+        began: Mutex::new(began_sender),
+        go_on: Mutex::new(go_on),
+        signatures: ["a", "b"].map(|name| Signature {
+            name: name.to_owned(),
+            method: String::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            columns: crate::runtime::Columns::default(),
+            task: Meaning::Other,
+            is_row_wise: true,
         }),
-        lane: Lane::default(),
-        stats: Stats::default(),
-    };
+    });
+    let recent = Arc::new(Recent::new(Arc::default()));
+    let version = Version::new(name, 1, runtime, Arc::default(), recent);
     (Arc::new(version), began, go)
 }
 

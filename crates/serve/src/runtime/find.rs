@@ -34,6 +34,16 @@ enum Kind {
     TensorFlow,
 }
 
+impl Found {
+    /// Whether its size shows only in what the process grows by.
+    pub(crate) fn is_measured(&self) -> bool {
+        match self.kind {
+            Kind::Onnx | Kind::TensorFlow => true,
+            Kind::Trees => false,
+        }
+    }
+}
+
 /// What a load needs besides the files.
 pub(crate) struct Context<'a> {
     pub(crate) settings: &'a Settings,

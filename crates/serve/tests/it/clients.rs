@@ -62,7 +62,7 @@ fn field(number: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// What curl says of a gRPC request on the golden XGBoost model, headers and trailers too; `None` without curl.
-fn predict(host: &Host, dir: &Path, timeout: &str) -> Option<String> {
+pub(crate) fn predict(host: &Host, dir: &Path, timeout: &str) -> Option<String> {
     let dims = [field(2, &[8, 1]), field(2, &[8, 3])].concat();
     let values: Vec<u8> = [2.04_f32, -2.56, 4.0]
         .iter()

@@ -80,6 +80,7 @@ impl Host {
             body_max: config::BODY_MAX,
             queue_max: config::QUEUE_MAX,
             strict: false,
+            on_demand: false,
             batch_rows_max: config::BATCH_ROWS_MAX,
             timeout: config::TIMEOUT,
         };

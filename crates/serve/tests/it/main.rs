@@ -3,9 +3,13 @@
 mod broken;
 mod clients;
 mod host;
+#[path = "../../examples/many_models/maker.rs"]
+mod maker;
+mod on_demand;
 mod onnx;
 mod oracle;
 mod repository;
 mod steps;
 mod tensorflow;
+mod warm_up;
 mod wire;
