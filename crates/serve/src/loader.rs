@@ -296,8 +296,11 @@ impl Work {
         runtime: Box<dyn Runtime>,
         stats: Arc<Stats>,
         recent: Arc<Recent>,
+        settings: &Settings,
     ) -> Version {
-        Version::new(model, *number, runtime, stats, recent)
+        let version = Version::new(model, *number, runtime, stats, recent);
+        version.lane.limit(settings.concurrency());
+        version
     }
 
     fn obey(&mut self, kind: OrderKind, model: &str) -> Result<()> {
@@ -469,6 +472,13 @@ impl Work {
             }
             None => false,
         });
+        let table = self.models.table();
+        for (name, available) in listing {
+            let versions = table.models.get(name).into_iter();
+            for version in versions.flat_map(|model| model.ready.values()) {
+                version.lane.limit(available.settings.concurrency());
+            }
+        }
     }
 
     fn model(&mut self, name: &str, available: &Available) {
@@ -530,7 +540,7 @@ impl Work {
                     "ready"
                 );
                 let stats = Arc::default();
-                let version = self.version(&key, runtime, stats, recent);
+                let version = self.version(&key, runtime, stats, recent, &available.settings);
                 let version = Arc::new(version);
                 self.models.change(|table| {
                     let model = table.model(name);

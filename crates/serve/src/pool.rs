@@ -18,11 +18,35 @@ use tokio::sync::oneshot;
 #[derive(Default)]
 pub(crate) struct Lane(Mutex<Waiting>);
 
-#[derive(Default)]
 struct Waiting {
     tasks: VecDeque<Task>,
     /// Whether the version is in the ring.
     in_ring: bool,
+    /// Workers that run it.
+    n_running: usize,
+    /// Workers that may.
+    n_max: usize,
+}
+
+impl Default for Waiting {
+    fn default() -> Waiting {
+        Waiting {
+            tasks: VecDeque::new(),
+            in_ring: false,
+            n_running: 0,
+            n_max: usize::MAX,
+        }
+    }
+}
+
+impl Waiting {
+    /// Whether the version must be put into the ring now; notes that it is. One that all of its workers run comes
+    /// back when one of them is done.
+    fn enters(&mut self) -> bool {
+        let enters = !self.in_ring && !self.tasks.is_empty() && self.n_running < self.n_max;
+        self.in_ring |= enters;
+        enters
+    }
 }
 
 /// A request.
@@ -129,8 +153,7 @@ impl Pool {
             ));
         }
         waiting.tasks.push_back(task);
-        if !waiting.in_ring {
-            waiting.in_ring = true;
+        if waiting.enters() {
             drop(waiting);
             self.shared.enter(Arc::clone(version))?;
         }
@@ -149,6 +172,11 @@ impl Pool {
 }
 
 impl Lane {
+    /// At most so many workers run the version at a time.
+    pub(crate) fn limit(&self, n_max: usize) {
+        lock(&self.0).n_max = n_max;
+    }
+
     /// Requests that wait, and how long the oldest does.
     pub(crate) fn waiting(&self) -> (usize, Duration) {
         let waiting = lock(&self.0);
@@ -175,7 +203,20 @@ impl Shared {
             if !tasks.is_empty() {
                 run(&version, tasks);
             }
+            let mut waiting = lock(&version.lane.0);
+            waiting.n_running -= 1;
+            let enters = waiting.enters();
+            drop(waiting);
+            if enters {
+                self.again(version);
+            }
         }
+    }
+
+    /// Puts a version with work at the ring's end. While it closes, what waits is run by those who find it.
+    fn again(&self, version: Arc<Version>) {
+        lock(&self.ring).versions.push_back(version);
+        self.wake.notify_one();
     }
 
     /// A version with work, first come first served; `None` at the end.
@@ -220,15 +261,12 @@ impl Shared {
                 tasks.push(task);
             }
         }
-        let more = !waiting.tasks.is_empty();
-        waiting.in_ring = more;
+        waiting.n_running += 1;
+        waiting.in_ring = false;
+        let enters = waiting.enters();
         drop(waiting);
-        if more {
-            // While it closes, what waits is run by those who find it.
-            let mut ring = lock(&self.ring);
-            ring.versions.push_back(Arc::clone(version));
-            drop(ring);
-            self.wake.notify_one();
+        if enters {
+            self.again(Arc::clone(version));
         }
         for task in late {
             let waited = (now - task.entered).as_millis();

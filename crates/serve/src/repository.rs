@@ -11,6 +11,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// Models and versions that are looked at; a directory with more is not a model repository.
@@ -57,6 +58,8 @@ pub(crate) struct Settings {
     /// Libraries of operations that a TensorFlow model needs, beside it.
     #[serde(default)]
     pub(crate) op_libraries: Vec<String>,
+    /// Workers that may run a version of it at a time; all where it is not said.
+    concurrency: Option<NonZeroUsize>,
     /// Whether some requests are kept to warm the next version with; `true` where it is not said.
     record_requests: Option<bool>,
 }
@@ -95,6 +98,10 @@ impl Settings {
             Where::Caller => Threads::Caller,
             Where::Pool => Threads::Pool,
         })
+    }
+
+    pub(crate) fn concurrency(&self) -> usize {
+        self.concurrency.map_or(usize::MAX, NonZeroUsize::get)
     }
 
     pub(crate) fn record_requests(&self) -> bool {
@@ -298,6 +305,7 @@ mod tests {
         for (text, wanted) in [
             ("version = 1", "version"),
             ("versions = \"newest\"", "newest"),
+            ("concurrency = 0", "concurrency"),
         ] {
             let (_dir, found, problems) =
                 listing(&["a/1/model.json", &format!("a/model.toml={text}")]);

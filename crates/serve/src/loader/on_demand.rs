@@ -277,7 +277,7 @@ impl OnDemand {
         } else {
             tracing::debug!(model = key.0, version = key.1, memory = needed, "back");
         }
-        let version = work.version(&key, runtime, stats, job.recent);
+        let version = work.version(&key, runtime, stats, job.recent, &job.settings);
         self.hold(work, key, Arc::new(version));
     }
 

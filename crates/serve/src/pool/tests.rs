@@ -210,3 +210,34 @@ fn a_model_that_panics_fails_its_own_request_only() {
     );
     pool.close();
 }
+
+#[test]
+fn a_limited_model_leaves_workers_to_others() {
+    let pool = Pool::start(2, 100, 1).unwrap();
+    let (heavy, heavy_began, heavy_go) = slow("heavy");
+    let (light, light_began, light_go) = slow("light");
+    heavy.lane.limit(1);
+    let waits: Vec<Waits> = (0..3)
+        .map(|at| submit(&pool, &heavy, &[at]).unwrap())
+        .collect();
+    heavy_began.recv().unwrap();
+    // The second worker is free for it, though requests for the other wait.
+    let one = submit(&pool, &light, &[7]).unwrap();
+    light_began.recv().unwrap();
+    light_go.send(()).unwrap();
+    assert_eq!(values(one).unwrap(), [7]);
+    assert_eq!(heavy.lane.waiting().0, 2);
+    assert!(heavy_began.try_recv().is_err(), "one at a time");
+    heavy_go.send(()).unwrap();
+    heavy_began.recv().unwrap();
+    // Raised while it runs, the last one need not wait for the second.
+    heavy.lane.limit(2);
+    let more = submit(&pool, &heavy, &[9]).unwrap();
+    heavy_began.recv().unwrap();
+    (0..3).for_each(|_| heavy_go.send(()).unwrap());
+    for (at, waits) in waits.into_iter().enumerate() {
+        assert_eq!(values(waits).unwrap(), [at as i64]);
+    }
+    assert_eq!(values(more).unwrap(), [9]);
+    pool.close();
+}
