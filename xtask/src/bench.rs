@@ -79,6 +79,11 @@ const BENCHES: &[Bench] = &[
         program: K8S,
     },
     Bench {
+        id: "k8s.gang",
+        what: "100 gangs of 100 beside ungrouped pods, and a warm start (20 gangs with --quick)",
+        program: K8S,
+    },
+    Bench {
         id: "sched.memory",
         what: "100,000 nodes with 1,000,000 running tasks",
         program: SIM,

@@ -6,7 +6,10 @@ use std::fs::File;
 use std::io::Write;
 
 /// Where figures go.
-pub(crate) struct Report(Option<File>);
+pub(crate) struct Report {
+    bench: &'static str,
+    file: Option<File>,
+}
 
 /// One figure; with an aim, and whether more is better.
 pub(crate) struct Figure<'a> {
@@ -20,9 +23,9 @@ pub(crate) struct Figure<'a> {
 }
 
 impl Report {
-    pub(crate) fn new(path: &str) -> Result<Report, Failure> {
+    pub(crate) fn new(bench: &'static str, path: &str) -> Result<Report, Failure> {
         let file = (path != "-").then(|| File::create(path)).transpose()?;
-        Ok(Report(file))
+        Ok(Report { bench, file })
     }
 
     pub(crate) fn add(&mut self, figure: &Figure<'_>) -> Result<(), Failure> {
@@ -34,7 +37,7 @@ impl Report {
             }
         });
         let line = json!({
-            "bench": "k8s.bind",
+            "bench": self.bench,
             "case": figure.case,
             "metric": figure.metric,
             "value": rounded(figure.value),
@@ -46,7 +49,7 @@ impl Report {
             "met": met,
             "commit": std::env::var("MOONSHOT_COMMIT").unwrap_or_default(),
         });
-        match &mut self.0 {
+        match &mut self.file {
             Some(file) => writeln!(file, "{line}")?,
             None => writeln!(std::io::stdout(), "{line}")?,
         }
