@@ -280,13 +280,14 @@ impl Work {
     }
 
     /// The requests that are kept of a model.
-    fn recent(&mut self, name: &str, settings: &Settings) -> Arc<Recent> {
+    fn recent(&mut self, name: &str, available: &Available) -> Arc<Recent> {
         let all = &self.recent_bytes;
         let recent = self
             .recents
             .entry(name.to_owned())
             .or_insert_with(|| Arc::new(Recent::new(Arc::clone(all))));
-        recent.switch(settings.record_requests());
+        // Who forbids it may have slipped elsewhere in the file.
+        recent.switch(available.problem.is_none() && available.settings.record_requests());
         Arc::clone(recent)
     }
 
@@ -463,17 +464,14 @@ impl Work {
         self.let_go();
     }
 
-    /// Takes over the settings that need no load.
+    /// Takes over the settings that need no load; of those that cannot be read, none.
     fn settle(&mut self, listing: &Listing) {
-        self.recents.retain(|name, recent| match listing.get(name) {
-            Some(model) => {
-                recent.switch(model.settings.record_requests());
-                true
-            }
-            None => false,
-        });
+        self.recents.retain(|name, _| listing.contains_key(name));
         let table = self.models.table();
-        for (name, available) in listing {
+        for (name, available) in listing.iter().filter(|(_, model)| model.problem.is_none()) {
+            if let Some(recent) = self.recents.get(name) {
+                recent.switch(available.settings.record_requests());
+            }
             let versions = table.models.get(name).into_iter();
             for version in versions.flat_map(|model| model.ready.values()) {
                 version.lane.limit(available.settings.concurrency());
@@ -522,7 +520,7 @@ impl Work {
         // A loader that panics fails this load only: the thread is the only one.
         let begun = Instant::now();
         let key = (name.to_owned(), number);
-        let recent = self.recent(name, &available.settings);
+        let recent = self.recent(name, available);
         let loaded = catch_unwind(AssertUnwindSafe(|| {
             let runtime = self.ready(name, number, dir, available)?;
             load::warm(runtime.as_ref(), &key, &recent, &self.loads, false);

@@ -2,15 +2,18 @@
 //!
 //! ```text
 //! cargo run --release -p serve --example many_models -- make DIR N [TREES]
+//! cargo run --release -p serve --example many_models -- serve DIR ADDRESS MEMORY_MAX
 //! cargo run --release -p serve --example many_models -- ask ADDRESS N SECONDS [TREES] [THREADS]
 //! ```
-//! `make` writes `DIR/mAT/1/model.json` for N models. `ask` sends requests to a server of them, the models by Zipf's
+//! `make` writes `DIR/mAT/1/model.json` for N models. `serve` is this program as `moonshot serve --on-demand`, with the
+//! bytes that models may take together; `moonshot` itself does as well. `ask` sends requests to a server of them, the models by Zipf's
 //! law (exponent 1), checks every answer, and prints one JSON object: requests, misses by the server's own count,
 //! and the client's times in milliseconds, of those that waited for a load and of those that did not.
 
 mod maker;
 
 use serde_json::{Value, json};
+use serve::config::{self, Config};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -33,7 +36,10 @@ fn main() {
             number(4, TREES),
             number(5, 2),
         ),
-        _ => panic!("`make DIR N [TREES]` or `ask ADDRESS N SECONDS [TREES] [THREADS]`"),
+        Some("serve") => serve_here(&args[1], &args[2], number(3, usize::MAX) as u64),
+        _ => panic!(
+            "`make DIR N [TREES]`, `serve DIR ADDRESS MEMORY_MAX` or `ask ADDRESS N SECONDS [TREES] [THREADS]`"
+        ),
     }
 }
 
@@ -43,6 +49,36 @@ fn make(dir: &Path, n: usize, n_trees: usize) {
         std::fs::create_dir_all(&place).expect("a directory");
         std::fs::write(place.join("model.json"), maker::model(seed, n_trees)).expect("a file");
     }
+}
+
+fn serve_here(dir: &str, address: &str, memory_max: u64) {
+    let config = Config {
+        // Only tree models are served here.
+        runtimes: serve::runtimes::Runtimes::usual(),
+        listen_grpc: None,
+        dir: dir.into(),
+        listen: address.parse().expect("an address"),
+        versions: config::Policy::Latest(1),
+        poll: config::POLL,
+        n_workers: std::thread::available_parallelism().map_or(1, usize::from),
+        memory_max,
+        body_max: config::BODY_MAX,
+        queue_max: config::QUEUE_MAX,
+        strict: false,
+        on_demand: true,
+        batch_rows_max: config::BATCH_ROWS_MAX,
+        timeout: config::TIMEOUT,
+    };
+    // As `moonshot` itself is run.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let server = serve::Server::start(config).await.expect("a server");
+        // Ends by a signal.
+        server.run(tokio_util::sync::CancellationToken::new()).await;
+    });
 }
 
 /// A request's time, and whether it waited for a load.

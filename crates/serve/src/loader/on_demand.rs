@@ -204,10 +204,11 @@ impl OnDemand {
             return;
         };
         work.set(&key.0, key.1, State::Loading, None);
+        work.demand.explain(&key, String::new());
         let job = Job {
             dir: dir.clone(),
             settings: available.settings.clone(),
-            recent: work.recent(&key.0, &available.settings),
+            recent: work.recent(&key.0, available),
             is_awaited,
             key,
         };
@@ -320,7 +321,14 @@ impl OnDemand {
     }
 
     /// Offers what the directory has now.
-    pub(super) fn pass(&mut self, work: &mut Work, listing: Listing) {
+    pub(super) fn pass(&mut self, work: &mut Work, mut listing: Listing) {
+        let slips = listing.iter_mut().filter(|(_, it)| it.problem.is_some());
+        for (name, available) in slips {
+            // What comes back from disk meanwhile is to answer as before.
+            if let Some(before) = self.listing.get(name) {
+                available.settings = before.settings.clone();
+            }
+        }
         self.listing = listing;
         let mut offers: Vec<Offer> = Vec::new();
         for (name, available) in &self.listing {

@@ -211,6 +211,30 @@ fn one_load_serves_all_who_ask_at_once() {
 }
 
 #[test]
+fn a_request_waits_for_a_load_within_its_own_time() {
+    let dir = tempfile::tempdir().unwrap();
+    // Large enough that no machine loads it in the time.
+    let large = maker::model(0, 1_000);
+    put(dir.path(), "a/1/model.json", &large);
+    put(dir.path(), "b/1/model.json", &large);
+    let host = start(dir.path(), u64::MAX);
+    let header = [("x-moonshot-timeout-ms", "1")];
+    let late = host.call("POST", "/v1/models/a:predict", &header, zeros().as_bytes());
+    assert_eq!(late.status, 504, "{}", late.text());
+    let wanted = "version 1 of model `a` was not loaded within 1 ms";
+    assert!(late.text().contains(wanted), "{}", late.text());
+    let body = serde_json::json!({"parameters": {"timeout": 1_000}, "inputs": [{"name": "input",
+        "shape": [1, maker::FEATURES], "datatype": "FP32", "data": vec![0; maker::FEATURES]}]});
+    let late = host.post("/v2/models/b/infer", &body.to_string());
+    assert_eq!(late.status, 504, "{}", late.text());
+    // It is nobody's fault: who has the time gets an answer.
+    for model in ["a", "b"] {
+        let got = host.post(&format!("/v1/models/{model}:predict"), &zeros());
+        says(&got, maker::answer(0, 1_000));
+    }
+}
+
+#[test]
 fn what_can_never_fit_is_refused_with_both_numbers_and_takes_nobodys_room() {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "small/1/model.json", XGBOOST);

@@ -75,6 +75,20 @@ fn a_model_may_keep_nothing() {
     put(dir.path(), "m/2/model.json", XGBOOST);
     until_ready(&host, "2");
     assert_eq!(warmed(&host, "ok"), 0);
+    // A slip in the file is no permission.
+    put(dir.path(), "m/model.toml", b"record_request = false\n");
+    host.until("the slip is seen", || {
+        host.post("/v2/repository/models/m/load", "").status == 400
+    });
+    ask(&host);
+    put(dir.path(), "m/model.toml", b"");
+    put(dir.path(), "m/3/model.json", XGBOOST);
+    until_ready(&host, "3");
+    assert_eq!(warmed(&host, "ok"), 0);
+    ask(&host);
+    put(dir.path(), "m/4/model.json", XGBOOST);
+    until_ready(&host, "4");
+    assert_eq!(warmed(&host, "ok"), 3, "now it may");
 }
 
 #[test]
