@@ -394,11 +394,11 @@ impl Load<'_> {
         if let Some(due) = due.filter(|due| *due >= self.counts_from) {
             self.count(answer.status, due.elapsed());
         }
-        self.from_backlog()
+        self.send_oldest()
     }
 
     /// The oldest that can still be in time goes out.
-    fn from_backlog(&mut self) -> Result<(), Failure> {
+    fn send_oldest(&mut self) -> Result<(), Failure> {
         let deadline = self.plan.deadline.unwrap_or(Duration::MAX);
         while !self.idle.is_empty() {
             let Some(due) = self.backlog.pop_front() else {

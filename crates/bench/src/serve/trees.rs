@@ -96,9 +96,12 @@ fn beside(
     Ok(())
 }
 
+/// Predicts rows, given in both widths.
+type Predict<'a> = dyn FnMut(&[f32], &[f64], &mut Vec<f64>) -> Result<(), Failure> + 'a;
+
 /// Every row once, so many at a time: what a call takes of the processor, in microseconds. Each row is another one, so that no branch can be learnt by heart.
 fn round(
-    predict: &mut dyn FnMut(&[f32], &[f64], &mut Vec<f64>) -> Result<(), Failure>,
+    predict: &mut Predict<'_>,
     rows: &[f32],
     wide: &[f64],
     n_cols: usize,

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 /// Calls at once: of the bare loop, and for making and removing pods.
 pub(crate) const CALLS: usize = 64;
@@ -240,7 +240,8 @@ struct Counts {
 pub(crate) struct Watch {
     sights: Arc<Mutex<HashMap<String, Sight>>>,
     counts: watch::Receiver<Counts>,
-    task: JoinHandle<()>,
+    /// Ends with it.
+    _task: JoinSet<()>,
 }
 
 impl Watch {
@@ -269,7 +270,8 @@ impl Watch {
         let (listed, is_listed) = tokio::sync::oneshot::channel();
         let shared = Arc::clone(&sights);
         let events = watcher::watcher(pods.clone(), config);
-        let task = tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             let mut events = std::pin::pin!(events);
             let mut listed = Some(listed);
             while let Some(event) = events.next().await {
@@ -295,7 +297,7 @@ impl Watch {
         Ok(Watch {
             sights,
             counts,
-            task,
+            _task: task,
         })
     }
 
@@ -325,12 +327,6 @@ impl Watch {
     /// What was seen until now, by the pod's name.
     pub(crate) fn sights(&self) -> HashMap<String, Sight> {
         lock(&self.sights).clone()
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
