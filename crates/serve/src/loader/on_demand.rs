@@ -471,10 +471,31 @@ fn find_room(load: &Load, fixed: u64, max: u64, held: &[Held]) -> Room {
     room(load.needed, fixed, max, &spared)
 }
 
-/// Lets versions go to disk. A request may have taken one a moment ago: it drains then.
+/// Lets versions go to disk, in one change: each copies the table. A request may have taken one a moment ago: it
+/// drains then.
 fn evict(work: &mut Work, keys: &[Key]) {
-    for (model, number) in keys {
-        work.drain(model, *number);
+    let mut taken = Vec::new();
+    work.models.change(|table| {
+        for (name, number) in keys {
+            let model = table.model(name);
+            taken.extend(model.ready.remove(number));
+            let is_offered = model.on_demand.contains(number);
+            let state = if is_offered {
+                State::OnDisk
+            } else {
+                State::Unloaded
+            };
+            model.set(*number, state, None);
+        }
+    });
+    for version in taken {
+        let (model, number) = (&version.model, version.number);
+        if Arc::strong_count(&version) == 1 {
+            work.loads.evicted();
+            tracing::debug!(model, version = number, "to disk");
+        } else {
+            work.set(model, number, State::Draining, None);
+            work.draining.push(version);
+        }
     }
-    work.let_go();
 }
