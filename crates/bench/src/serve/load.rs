@@ -34,7 +34,8 @@ pub(crate) struct Plan {
     pub(crate) n_connections: usize,
     /// Requests a second, at random times; without it each connection asks as fast as it is answered.
     pub(crate) rate: Option<f64>,
-    /// An answer after this is late; a request that waits longer for a connection is given up.
+    /// An answer after this is late, and a request that finds no connection free is given up: one that waited for it
+    /// would spend its time in this process, not in the server.
     pub(crate) deadline: Option<Duration>,
     /// Not counted.
     pub(crate) warm: Duration,
@@ -306,11 +307,11 @@ impl Load<'_> {
         Ok(self.seen(cpu_s))
     }
 
-    /// A request is due: it goes out where a connection is free.
+    /// A request is due: it goes out where a connection is free, else it waits for one or is given up.
     fn due(&mut self, due: Instant) -> Result<(), Failure> {
         match self.idle.pop() {
             Some(at) => self.send(at, due),
-            None if self.backlog.len() < BACKLOG_MAX => {
+            None if self.plan.deadline.is_none() && self.backlog.len() < BACKLOG_MAX => {
                 self.backlog.push_back(due);
                 Ok(())
             }
@@ -397,18 +398,13 @@ impl Load<'_> {
         self.send_oldest()
     }
 
-    /// The oldest that can still be in time goes out.
+    /// The oldest that waits goes out.
     fn send_oldest(&mut self) -> Result<(), Failure> {
-        let deadline = self.plan.deadline.unwrap_or(Duration::MAX);
-        while !self.idle.is_empty() {
-            let Some(due) = self.backlog.pop_front() else {
-                return Ok(());
-            };
-            if due.elapsed() >= deadline {
-                self.n_lost += u64::from(due >= self.counts_from);
-            } else if let Some(at) = self.idle.pop() {
-                self.send(at, due)?;
-            }
+        if !self.backlog.is_empty()
+            && let Some(at) = self.idle.pop()
+            && let Some(due) = self.backlog.pop_front()
+        {
+            self.send(at, due)?;
         }
         Ok(())
     }

@@ -17,8 +17,8 @@ const DEADLINE: Duration = Duration::from_millis(100);
 const GOODPUT: f64 = 0.9;
 /// At which the peak is measured.
 const PEAK_CONNECTIONS: usize = 64;
-/// Requests beyond these wait in the load's process, and are given up at their deadline.
-const CONNECTIONS: usize = 512;
+/// A request that is due while all of these wait for answers is given up.
+const CONNECTIONS: usize = 256;
 /// Rows of the case in which the model takes most of the time.
 const ROWS: usize = 128;
 

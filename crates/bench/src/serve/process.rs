@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Until a server is ready.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Until a server is ready: MLServer imports for most of a minute where the machine does other things.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(1);
 const READY: &str = "/v2/health/ready";
