@@ -1,7 +1,8 @@
 //! Statements of many rows. Their sizes are powers of two, so that few texts are prepared and kept, whatever the
 //! number of rows.
 
-use crate::{DbError, Tx, Value};
+use crate::{Db, DbError, Row, Tx, Value};
+use base::Uid;
 use std::fmt::Write as _;
 
 /// Rows of one statement at most: 64 of the widest table's have 1,216 arguments, far below either database's bound.
@@ -54,6 +55,18 @@ pub(crate) async fn insert<const WIDTH: usize>(
         tx.execute(&sql, batch.as_flattened()).await?;
     }
     Ok(())
+}
+
+/// Reads outside a transaction: the rows of `sql` that end with a column, for these uids.
+pub(crate) async fn fetch_of(db: &Db, sql: &str, uids: &[Uid]) -> Result<Vec<Row>, DbError> {
+    let mut rows = Vec::with_capacity(uids.len());
+    for some in batches(uids) {
+        let places: Vec<String> = (1..=some.len()).map(|at| format!("${at}")).collect();
+        let args: Vec<Value> = some.iter().map(|uid| Value::from(*uid)).collect();
+        let sql = format!("{sql} IN ({})", places.join(", "));
+        rows.extend(db.fetch(&sql, &args).await?);
+    }
+    Ok(rows)
 }
 
 #[cfg(test)]

@@ -157,6 +157,13 @@ pub async fn remove_unit(tx: &mut Tx<'_>, owner: Uid, unit: &str) -> Result<(), 
     .map(|_| ())
 }
 
+/// All units of these owners.
+pub async fn units_of(db: &Db, owners: &[Uid]) -> Result<Vec<Unit>, DbError> {
+    let sql = "SELECT owner, unit, attempt, word, data FROM units WHERE owner";
+    let rows = batch::fetch_of(db, sql, owners).await?;
+    rows.iter().map(unit_of).collect()
+}
+
 /// All units of an owner.
 pub async fn units(db: &Db, owner: Uid) -> Result<Vec<Unit>, DbError> {
     let sql = "SELECT owner, unit, attempt, word, data FROM units WHERE owner = $1";
@@ -328,6 +335,49 @@ pub async fn update_placement(tx: &mut Tx<'_>, placement: &Placement) -> Result<
     Ok(())
 }
 
+/// Names a placement.
+#[derive(Clone, Copy, Debug)]
+pub struct SeatOf<'a> {
+    /// The Job, App or PodGroup.
+    pub owner: Uid,
+    /// The group.
+    pub group: &'a str,
+    /// The member.
+    pub index: Index,
+    /// Its incarnation.
+    pub attempt: Attempt,
+}
+
+/// Moves placements on that stand at `from`; neither state is `released`.
+pub async fn move_placements(
+    tx: &mut Tx<'_>,
+    seats: &[SeatOf<'_>],
+    from: &str,
+    to: &str,
+) -> Result<(), DbError> {
+    for batch in batches(seats) {
+        // The states come with each row: the places of such a statement have no numbers.
+        let sql = format!(
+            "UPDATE placements SET state = v.column6 FROM ({}) AS v \
+             WHERE placements.owner = v.column1 AND placements.grp = v.column2 AND placements.idx = v.column3 \
+             AND placements.attempt = v.column4 AND placements.state = v.column5",
+            values(tx, batch.len(), 6)
+        );
+        let args = batch.iter().flat_map(|seat| -> [Value; 6] {
+            [
+                seat.owner.into(),
+                seat.group.into(),
+                seat.index.into(),
+                seat.attempt.into(),
+                from.into(),
+                to.into(),
+            ]
+        });
+        tx.execute(&sql, &args.collect::<Vec<Value>>()).await?;
+    }
+    Ok(())
+}
+
 const PLACEMENT: &str = "owner, grp, idx, attempt, task, tenant, project, cluster, unit, node, devices, ports, state, deadline, \
      reason, epoch, created_at, ended_at, ending";
 
@@ -372,6 +422,13 @@ pub async fn placements(db: &Db, owner: Uid) -> Result<Vec<Placement>, DbError> 
         .iter()
         .map(placement_of)
         .collect()
+}
+
+/// All placements of these owners.
+pub async fn placements_of(db: &Db, owners: &[Uid]) -> Result<Vec<Placement>, DbError> {
+    let sql = format!("SELECT {PLACEMENT} FROM placements WHERE owner");
+    let rows = batch::fetch_of(db, &sql, owners).await?;
+    rows.iter().map(placement_of).collect()
 }
 
 /// An owner's placements of one task.

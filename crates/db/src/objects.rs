@@ -271,6 +271,13 @@ pub async fn read_by_uid(db: &Db, uid: Uid) -> Result<Option<Object>, DbError> {
     rows.first().map(object).transpose()
 }
 
+/// Those of these uids that are there, current or not.
+pub async fn read_by_uids(db: &Db, uids: &[Uid]) -> Result<Vec<Object>, DbError> {
+    let sql = format!("SELECT {COLUMNS} FROM objects WHERE uid");
+    let rows = batch::fetch_of(db, &sql, uids).await?;
+    rows.iter().map(object).collect()
+}
+
 /// All current objects of a kind that operators write: few.
 pub async fn all(db: &Db, kind: &str) -> Result<Vec<Object>, DbError> {
     let sql =

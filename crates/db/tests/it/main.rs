@@ -16,6 +16,7 @@ mod feed;
 mod leases;
 mod migrations;
 mod objects;
+mod placements;
 mod postgres;
 mod sample;
 mod sqlite;

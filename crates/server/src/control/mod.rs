@@ -19,6 +19,7 @@ pub mod job_rebuild;
 pub mod job_status;
 pub mod jobs;
 pub mod leader;
+pub mod node_reports;
 pub mod nodes;
 pub mod observer;
 pub mod placement_row;
@@ -35,6 +36,7 @@ pub mod served;
 pub mod sights;
 pub mod tasks;
 pub mod unit_row;
+pub mod usage;
 pub mod venv;
 
 use crate::platform::{Clock, Platform, Poke};

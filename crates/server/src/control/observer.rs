@@ -1,9 +1,10 @@
 //! The observer: asks the engine what changed, keeps it at hand for the planners, and tells them whom it
 //! concerns. Nodes go into the database.
 
-use super::{Control, ControlError, platform_objects};
+use super::{Control, ControlError, node_reports};
 use base::Span;
 use engine::{Cursor, Observation};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -89,15 +90,18 @@ fn fence(control: &Control) {
 async fn take(control: &Control, observation: &Observation) -> Result<(), ControlError> {
     let mut missing = observation.nodes_gone.clone();
     if observation.complete {
-        let listed = |name: &String| observation.nodes.iter().any(|node| node.name == *name);
-        let known = platform_objects::node_names(control).await?;
-        missing.extend(known.into_iter().filter(|name| !listed(name)));
+        let nodes = observation.nodes.iter();
+        let listed: HashSet<&str> = nodes.map(|node| node.name.as_str()).collect();
+        let known = node_reports::names(control).await?;
+        missing.extend(
+            known
+                .into_iter()
+                .filter(|name| !listed.contains(name.as_str())),
+        );
     }
-    for node in &observation.nodes {
-        platform_objects::node_reported(control, node).await?;
-    }
+    node_reports::write(control, &observation.nodes).await?;
     for name in &missing {
-        platform_objects::node_missing(control, name).await?;
+        node_reports::missing(control, name).await?;
     }
     control.foreign.observe(observation);
     let changed = control.sights.observe(observation);

@@ -11,6 +11,7 @@
 
 pub mod gather;
 pub mod group;
+mod look;
 pub mod steps;
 mod tell;
 mod write;
@@ -20,32 +21,32 @@ use super::unit_row::UnitRow;
 use super::{Control, ControlError, lock};
 use api::Kind;
 use api::pods::PodGroupSpec;
-use base::{Span, Uid};
+use base::Uid;
+use db::control as tables;
 use db::objects::{self, Object};
-use db::{control as tables, control::Placement};
 use engine::{ForeignPod, Note, Observation};
-use futures_util::StreamExt;
 use gather::{GangKey, Known};
-use sched::{Event, SlotId, TaskId};
+use sched::TaskId;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use steps::{Pods, Step};
-use tokio::sync::Notify;
+use steps::Pods;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// PodGroups looked at in one transaction.
-const LOOKS_MAX: usize = 256;
+const LOOKS_MAX: usize = 128;
 /// Pods gathered in one transaction.
 const GATHER_MAX: usize = 512;
 /// Bindings at once.
 const BINDS_MAX: usize = 64;
+/// Batches of PodGroups for which the cluster is called at once: the next is read meanwhile.
+const BATCHES_MAX: usize = 3;
 /// People are told why their pods wait this often.
 const TELL: Duration = Duration::from_secs(2);
 /// Everything is looked at again this often.
 const RESYNC: Duration = Duration::from_secs(30);
-/// What the cluster refused is tried again after this.
-const AGAIN: Span = Span::from_secs(1);
 /// After a failed look.
 const FAILED_DELAY: Duration = Duration::from_secs(1);
 
@@ -90,7 +91,11 @@ impl Foreign {
         }
         for pod in &observation.foreign {
             let uid = pod.pod.uid.clone();
-            state.pods.insert(uid.clone(), pod.clone());
+            let before = state.pods.insert(uid.clone(), pod.clone());
+            // Of what was done here, only the cluster's word that it is so.
+            if !observation.complete && before.as_ref() == Some(pod) {
+                continue;
+            }
             match state.group_of.get(&uid).copied() {
                 Some(group) => self.groups.add(group),
                 None if pod.is_over => {
@@ -112,6 +117,13 @@ impl Foreign {
         }
         drop(state);
         self.poke.notify_one();
+    }
+
+    /// A pod has its node now: the observation that says so is no news.
+    fn bound(&self, uid: &str, node: &str) {
+        if let Some(pod) = lock(&self.state).pods.get_mut(uid) {
+            pod.node = Some(node.to_owned());
+        }
     }
 
     /// A Project or Queue changed: who was held back may come now.
@@ -165,29 +177,6 @@ impl Foreign {
     }
 }
 
-/// All rows of a PodGroup.
-struct Rows {
-    object: Object,
-    spec: PodGroupSpec,
-    unit: Option<UnitRow>,
-    placements: Vec<Placement>,
-}
-
-async fn load(control: &Control, uid: Uid) -> Result<Option<Rows>, ControlError> {
-    let found = objects::read_by_uid(&control.db, uid).await?;
-    let Some(object) = found.filter(|object| object.kind == Kind::PodGroup.as_str()) else {
-        return Ok(None);
-    };
-    let units = tables::units(&control.db, uid).await?;
-    let unit = units.into_iter().next();
-    Ok(Some(Rows {
-        spec: spec(&object)?,
-        unit: unit.and_then(|unit| serde_json::from_value(unit.data).ok()),
-        placements: tables::placements(&control.db, uid).await?,
-        object,
-    }))
-}
-
 fn spec(object: &Object) -> Result<PodGroupSpec, ControlError> {
     serde_json::from_value(object.spec.clone()).map_err(|source| ControlError::Spec {
         uid: object.uid,
@@ -197,14 +186,14 @@ fn spec(object: &Object) -> Result<PodGroupSpec, ControlError> {
 
 /// Reads what earlier leaders knew, before the engine is asked.
 pub async fn remember(control: &Control) -> Result<(), ControlError> {
-    for object in objects::all(&control.db, Kind::PodGroup.as_str()).await? {
-        let Some(rows) = load(control, object.uid).await? else {
-            continue;
-        };
-        let task = rows.unit.as_ref().and_then(UnitRow::task);
-        let waits = rows.placements.is_empty();
-        control.foreign.know(&rows.object, &rows.spec, task, waits);
-        control.foreign.groups.add(object.uid);
+    let uids = objects::active(&control.db, Kind::PodGroup.as_str()).await?;
+    for some in uids.chunks(LOOKS_MAX) {
+        for rows in look::load(control, some).await? {
+            let task = rows.unit.as_ref().and_then(UnitRow::task);
+            let waits = rows.placements.is_empty();
+            control.foreign.know(&rows.object, &rows.spec, task, waits);
+            control.foreign.groups.add(rows.object.uid);
+        }
     }
     Ok(())
 }
@@ -221,19 +210,27 @@ pub async fn rebuilt(
     Ok(Some(group::task(&object, &spec, queue, TaskId(task.uid))))
 }
 
-/// The loop.
+/// The loop. While the cluster is called for some PodGroups, others are gathered and read: everything else is done in turn, so
+/// that no two steps see each other half done.
 pub async fn run(control: Arc<Control>, stop: CancellationToken) {
     let mut tell = tokio::time::interval(TELL);
     let mut resync = tokio::time::interval(RESYNC);
+    let room = Arc::new(Semaphore::new(BINDS_MAX));
+    let mut calls = JoinSet::new();
     while !stop.is_cancelled() {
-        match act(&control).await {
-            Ok(true) => continue,
-            Ok(false) => {}
+        let acted = act(&control, calls.len() < BATCHES_MAX).await;
+        match acted {
+            Ok(Acted {
+                called: Some(batch),
+                ..
+            }) => {
+                calls.spawn(look::call(Arc::clone(&control), Arc::clone(&room), batch));
+                continue;
+            }
+            Ok(Acted { is_more: true, .. }) => continue,
+            Ok(_) => {}
             Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot act on pods of others now"
-                );
+                failed(&error);
                 tokio::select! {
                     () = tokio::time::sleep(FAILED_DELAY) => continue,
                     () = stop.cancelled() => break,
@@ -246,6 +243,7 @@ pub async fn run(control: Arc<Control>, stop: CancellationToken) {
             at.since(now).as_std().max(Duration::from_millis(1))
         });
         tokio::select! {
+            Some(called) = calls.join_next() => look::called_back(&control, called).await,
             () = control.foreign.poke.notified() => {}
             () = control.foreign.groups.added() => {}
             () = tokio::time::sleep(due) => {}
@@ -258,23 +256,54 @@ pub async fn run(control: Arc<Control>, stop: CancellationToken) {
             () = stop.cancelled() => break,
         }
     }
+    // What was asked of the cluster is written down.
+    while let Some(called) = calls.join_next().await {
+        look::called_back(&control, called).await;
+    }
 }
 
-/// One round; whether there is more to do at once.
-async fn act(control: &Control) -> Result<bool, ControlError> {
+fn failed(error: &ControlError) {
+    tracing::warn!(
+        error = error as &dyn std::error::Error,
+        "cannot act on pods of others now"
+    );
+}
+
+/// What one round did.
+struct Acted {
+    /// PodGroups for which the cluster is to be called.
+    called: Option<look::Batch>,
+    /// Whether there is more to do at once.
+    is_more: bool,
+}
+
+/// One round. PodGroups are looked at while there is room for their calls.
+async fn act(control: &Control, has_room: bool) -> Result<Acted, ControlError> {
     let n_gathered = gather_some(control).await?;
-    let uids = control.foreign.groups.take(control.now(), LOOKS_MAX);
-    let looked = look(control, &uids).await;
-    let again = control.now() + AGAIN;
-    for uid in &uids {
-        let is_done = looked.as_ref().is_ok_and(|failed| !failed.contains(uid));
+    let uids = if has_room {
+        control.foreign.groups.take(control.now(), LOOKS_MAX)
+    } else {
+        Vec::new()
+    };
+    let looked = look::look(control, &uids).await;
+    let called = looked.as_ref().ok().map(|batch| batch.iter());
+    let called: BTreeSet<Uid> = called
+        .into_iter()
+        .flatten()
+        .map(|(rows, _)| rows.object.uid)
+        .collect();
+    let again = control.now() + look::AGAIN;
+    for uid in uids.iter().filter(|uid| !called.contains(uid)) {
         control
             .foreign
             .groups
-            .done(*uid, (!is_done).then_some(again));
+            .done(*uid, looked.is_err().then_some(again));
     }
-    looked?;
-    Ok(n_gathered > 0 || !uids.is_empty())
+    let batch = looked?;
+    Ok(Acted {
+        is_more: n_gathered > 0 || !uids.is_empty(),
+        called: (!batch.is_empty()).then_some(batch),
+    })
 }
 
 /// Pods that belong nowhere become PodGroups.
@@ -387,112 +416,5 @@ async fn say(control: &Control, pod: &ForeignPod, is_warning: bool, reason: &str
     };
     if let Err(error) = control.engine.tell(control.epoch, &pod.pod, &note).await {
         tracing::debug!(%error, pod = %pod.pod, "nobody could be told");
-    }
-}
-
-/// Looks at PodGroups: rows first, then the scheduler; bindings before their rows, since they may be repeated. Those of which
-/// the cluster refused something.
-async fn look(control: &Control, uids: &[Uid]) -> Result<BTreeSet<Uid>, ControlError> {
-    let mut all = Vec::with_capacity(uids.len());
-    for uid in uids {
-        let Some(rows) = load(control, *uid).await? else {
-            continue;
-        };
-        let pods: Pods = {
-            let state = lock(&control.foreign.state);
-            let members = rows.spec.pods.iter();
-            members
-                .filter_map(|member| {
-                    Some((member.uid.clone(), state.pods.get(&member.uid)?.clone()))
-                })
-                .collect()
-        };
-        if rows
-            .unit
-            .as_ref()
-            .is_some_and(|unit| unit.word() == "placed")
-        {
-            lock(&control.foreign.state).waiting.remove(uid);
-        }
-        let steps = steps::steps(&rows.spec, rows.unit.as_ref(), &rows.placements, &pods);
-        all.push((rows, steps));
-    }
-    let calls = all.iter().flat_map(|(rows, steps)| {
-        let uid = rows.object.uid;
-        steps.iter().filter_map(move |step| match step {
-            Step::Bind { pod, node, .. } => Some((uid, pod.clone(), Some(node.clone()))),
-            Step::Evict { pod } => Some((uid, pod.clone(), None)),
-            _ => None,
-        })
-    });
-    let calls: Vec<_> = calls
-        .map(|(uid, pod, node)| async move {
-            let (engine, epoch) = (&control.engine, control.epoch);
-            let done = match node {
-                Some(node) => engine.bind(epoch, &pod, &node).await,
-                None => engine
-                    .evict(epoch, &pod, group::GRACE)
-                    .await
-                    .map(|()| false),
-            };
-            (uid, pod, done)
-        })
-        .collect();
-    let calls = futures_util::stream::iter(calls);
-    let called: Vec<_> = calls.buffer_unordered(BINDS_MAX).collect().await;
-    let (mut bound, mut failed) = (BTreeSet::new(), BTreeSet::new());
-    for (uid, pod, done) in called {
-        match done {
-            Ok(true) => drop(bound.insert(pod.uid)),
-            // It is not as it was: the next observation tells.
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, %pod, "a pod of others cannot be acted on now");
-                failed.insert(uid);
-            }
-        }
-    }
-    write::steps(control, &all, &bound).await?;
-    for (rows, steps) in &all {
-        for step in steps {
-            after(control, rows, step).await;
-        }
-    }
-    Ok(failed)
-}
-
-/// Tells the scheduler, and what is known here, of a step that is durable.
-async fn after(control: &Control, rows: &Rows, step: &Step) {
-    let task = rows.unit.as_ref().and_then(UnitRow::task);
-    match step {
-        Step::Release {
-            seat: (group, index),
-        } => {
-            let number = group
-                .strip_prefix('g')
-                .and_then(|number| number.parse().ok());
-            if let (Some(task), Some(group)) = (task, number) {
-                let slot = SlotId {
-                    group,
-                    index: index.0,
-                };
-                control.sched.event(Event::Released { task, slot }).await;
-            }
-        }
-        Step::Withdraw { task } => control.sched.event(Event::TaskGone(TaskId(*task))).await,
-        Step::Remove { .. } => {
-            if let Some(task) = task {
-                control.sched.event(Event::TaskGone(task)).await;
-            }
-            control.foreign.forget(&rows.object, &rows.spec);
-            control.foreign.poke.notify_one();
-        }
-        Step::Keep { uids } => {
-            let mut spec = rows.spec.clone();
-            spec.pods.retain(|member| uids.contains(&member.uid));
-            control.foreign.forget(&rows.object, &rows.spec);
-            control.foreign.know(&rows.object, &spec, None, false);
-        }
-        Step::Bind { .. } | Step::Bound { .. } | Step::Evict { .. } => {}
     }
 }

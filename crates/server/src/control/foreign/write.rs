@@ -3,8 +3,9 @@
 use super::super::unit_row::{StageRow, UnitRow};
 use super::super::{Control, ControlError, OwnerKind};
 use super::gather::Draft;
+use super::group;
+use super::look::Rows;
 use super::steps::Step;
-use super::{Rows, group};
 use crate::platform::new_uid;
 use api::Kind;
 use api::pods::PodGroupSpec;
@@ -351,6 +352,20 @@ pub(super) async fn steps(
         .write(Some(control.epoch), move |tx| {
             let changes = Arc::clone(&changes);
             Box::pin(async move {
+                let bound = changes.iter().flat_map(|change| {
+                    let uid = change.object.uid;
+                    change
+                        .bound
+                        .iter()
+                        .map(move |(group, index)| tables::SeatOf {
+                            owner: uid,
+                            group,
+                            index: *index,
+                            attempt: group::ATTEMPT,
+                        })
+                });
+                let bound: Vec<tables::SeatOf<'_>> = bound.collect();
+                tables::move_placements(tx, &bound, "reserved", "bound").await?;
                 for change in changes.iter() {
                     write(tx, change, now).await?;
                 }
@@ -363,15 +378,12 @@ pub(super) async fn steps(
 
 async fn write(tx: &mut Tx<'_>, change: &Change, now: Time) -> Result<(), DbError> {
     let uid = change.object.uid;
-    for seat in &change.bound {
-        set_state(tx, uid, seat, "reserved", "bound", now).await?;
-    }
     if !change.bound.is_empty() {
         objects::set_status(tx, uid, "Running", &status("Running", "", "")).await?;
     }
     for step in &change.steps {
         match step {
-            Step::Release { seat } => set_state(tx, uid, seat, "", "released", now).await?,
+            Step::Release { seat } => release(tx, uid, seat, now).await?,
             Step::Withdraw { task } => tables::end_task(tx, *task).await?,
             Step::Remove { task } => {
                 if let Some(task) = task {
@@ -393,25 +405,19 @@ async fn write(tx: &mut Tx<'_>, change: &Change, now: Time) -> Result<(), DbErro
     Ok(())
 }
 
-/// Moves a placement on; `from` is where it must stand, empty for anywhere but the end.
-async fn set_state(
+/// Gives a placement's capacity back.
+async fn release(
     tx: &mut Tx<'_>,
     owner: Uid,
     (name, index): &(String, Index),
-    from: &str,
-    to: &str,
     now: Time,
 ) -> Result<(), DbError> {
     let found = tables::get_placement(tx, owner, name, *index, group::ATTEMPT).await?;
-    let Some(mut placement) = found.filter(|placement| {
-        placement.state != "released" && (from.is_empty() || placement.state == from)
-    }) else {
+    let Some(mut placement) = found.filter(|placement| placement.state != "released") else {
         return Ok(());
     };
-    placement.state = to.to_owned();
-    if to == "released" {
-        placement.ended_at = Some(now);
-    }
+    placement.state = "released".to_owned();
+    placement.ended_at = Some(now);
     tables::update_placement(tx, &placement).await
 }
 
