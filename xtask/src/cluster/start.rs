@@ -145,6 +145,12 @@ fn api_server(layout: &Layout, programs: &Programs) -> Done {
         "--service-account-signing-key-file",
         &pki("sa.key"),
     ]);
+    if layout.with_node {
+        // Beside the kubeconfig: a test reads which rights were used.
+        layout.configure("audit.yaml", "audit.yaml")?;
+        api.args(["--audit-policy-file", &layout.path("conf/audit.yaml")])
+            .args(["--audit-log-path", &layout.path("audit.log")]);
+    }
     spawn(layout, "kube-apiserver", &mut api)
 }
 

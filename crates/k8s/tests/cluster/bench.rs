@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, PropagationPolicy};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,21 +31,22 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) async fn fresh() -> Cluster {
-        let path = std::env::var("KUBECONFIG").expect("`cargo xtask test cluster` sets KUBECONFIG");
-        let kubeconfig = Kubeconfig::read_from(&path).expect("a kubeconfig");
-        let options = KubeConfigOptions::default();
-        let kube = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
-        let kube = kube.expect("a usable kubeconfig");
-        let client = Client::try_from(kube).expect("a client");
+        static BENCHES: AtomicU64 = AtomicU64::new(0);
+        let n = BENCHES.fetch_add(1, Ordering::Relaxed);
+        // Each case begins at epoch 0.
+        let namespace = format!("moonshot-{}-{n}", std::process::id());
+        Cluster::under(&kubeconfig(), namespace).await
+    }
+
+    /// An engine with the rights of this kubeconfig; its own objects are in this namespace.
+    pub(crate) async fn under(path: &Path, namespace: String) -> Cluster {
+        let client = client(&kubeconfig()).await;
         empty(&client).await;
         let dir = tempfile::tempdir().expect("a directory");
         let sink = Arc::new(Memory::default());
-        static BENCHES: AtomicU64 = AtomicU64::new(0);
-        let n = BENCHES.fetch_add(1, Ordering::Relaxed);
         let config = Config {
-            access: Access::File(path.into()),
-            // Each case begins at epoch 0.
-            namespace: format!("moonshot-{}-{n}", std::process::id()),
+            access: Access::File(path.to_owned()),
+            namespace,
             images: Images {
                 agent: "moonshot.test/moonshot:1".to_owned(),
                 host: "moonshot.test/busybox:1".to_owned(),
@@ -95,6 +97,21 @@ impl Cluster {
     {
         Api::namespaced(self.client.clone(), "suite")
     }
+}
+
+/// The administrator's, as the cluster was started with.
+pub(crate) fn kubeconfig() -> PathBuf {
+    std::env::var_os("KUBECONFIG")
+        .expect("`cargo xtask test cluster` sets KUBECONFIG")
+        .into()
+}
+
+/// A client with the rights of a kubeconfig.
+pub(crate) async fn client(path: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(path).expect("a kubeconfig");
+    let options = KubeConfigOptions::default();
+    let kube = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+    Client::try_from(kube.expect("a usable kubeconfig")).expect("a client")
 }
 
 /// Deletes everything of ours, without grace.

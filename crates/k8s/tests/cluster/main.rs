@@ -4,3 +4,5 @@ mod bench;
 mod contract;
 mod faults;
 mod files;
+mod rights;
+mod role;

@@ -106,7 +106,8 @@ impl Space {
             if n_events != before {
                 (before, last) = (n_events, Instant::now());
             }
-            if n_events >= n || last.elapsed() > SILENCE {
+            let silence = if n_events == 0 { PATIENCE } else { SILENCE };
+            if n_events >= n || last.elapsed() > silence {
                 return Ok(n_events);
             }
             tokio::time::sleep(LOOK).await;

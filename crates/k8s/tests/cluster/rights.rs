@@ -1,0 +1,300 @@
+//! The rights that the chart gives the server are those that it uses: no more, no less.
+
+use crate::bench::Cluster;
+use crate::role::{NAMESPACE, Right, Role};
+use base::{Epoch, Index, Span};
+use engine::suite::{Bench, EPOCH, Program, Stage};
+use engine::{
+    Cause, EngineError, ExecOutput, ForeignPod, Group, Life, Note, Phase, PodName, ReplicaKey,
+    StopReason,
+};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The API server asks for this one beside `get` when a connection is upgraded, and does not write it down. The second test
+/// takes it away.
+const UNWRITTEN: (&str, &str, &str) = ("create", "", "pods/exec");
+
+/// Everything that the engine ever asks of the API, done under the chart's rights; the API server writes down which of them
+/// it was asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_chart_gives_the_rights_that_are_used_and_no_others() {
+    let role = Role::new("used").await;
+    let cluster = Cluster::under(&role.kubeconfig(), NAMESPACE.to_owned()).await;
+    forget_leader(&cluster).await;
+    let stage = Stage::new(&cluster).await;
+    a_job_and_a_service(&cluster, &stage).await;
+    pods_of_others(&cluster).await;
+    somebody_else_writes(&cluster, &stage, &role).await;
+    let next = Epoch(EPOCH.0 + 1);
+    let led = cluster.engine().lead(next).await;
+    led.expect("the next leader leads");
+
+    let mut used = role.used();
+    let (verb, group, resource) = UNWRITTEN;
+    used.insert(Right::new(verb, group, resource));
+    let allowed = role.allowed();
+    let of = |rights: BTreeSet<&Right>| -> Vec<String> {
+        let one = |right: &Right| format!("{} {} {}", right.verb, right.group, right.resource);
+        rights.into_iter().map(one).collect()
+    };
+    let idle = of(allowed.difference(&used).collect());
+    assert_eq!(idle, [""; 0], "the chart gives rights that nothing uses");
+    let missing = of(used.difference(&allowed).collect());
+    assert_eq!(missing, [""; 0], "used, and not in the chart");
+}
+
+/// A replica of each kind, from its start to its end.
+async fn a_job_and_a_service(cluster: &Cluster, stage: &Stage<'_, Cluster>) {
+    let job = stage.start(Life::Batch, &Program::Sleep).await;
+    let service = stage.group(Life::Service, &Program::Sleep);
+    stage.ensure(&service).await;
+    let more = with_slot(&service, 1);
+    stage.ensure(&more).await;
+    let seats: Vec<ReplicaKey> = more.slots.iter().map(|slot| more.key(slot)).collect();
+    for key in seats.iter().chain([&job]) {
+        stage.phase(key, |phase| *phase == Phase::Running).await;
+    }
+    let said = echo(cluster, &job).await.expect("exec is allowed");
+    assert_eq!(said, b"here\n");
+    for key in seats.iter().chain([&job]) {
+        stage.remove(key, Span::ZERO).await;
+        assert_eq!(stage.end(key).await.cause, Cause::Stopped);
+        stage.remove(key, Span::ZERO).await;
+    }
+}
+
+/// The group with one Slot more.
+fn with_slot(group: &Group, index: u32) -> Group {
+    let mut more = group.clone();
+    let slot = engine::Slot {
+        index: Index(index),
+        ..group.slots[0].clone()
+    };
+    more.slots.push(slot);
+    more
+}
+
+/// What `echo here` says beside a replica.
+async fn echo(cluster: &Cluster, key: &ReplicaKey) -> Result<Vec<u8>, EngineError> {
+    let command = ["echo", "here"].map(str::to_owned);
+    let mut exec = cluster.engine().exec(key, &command, None).await?;
+    let mut said = Vec::new();
+    while let Some(piece) = exec.output.recv().await {
+        if let ExecOutput::Bytes(_, bytes) = piece {
+            said.extend(bytes);
+        }
+    }
+    Ok(said)
+}
+
+/// Pods that name a PodGroup of either kind: read, bound, told about, evicted.
+async fn pods_of_others(cluster: &Cluster) {
+    let marks = [
+        "scheduling.x-k8s.io/pod-group",
+        "scheduling.k8s.io/group-name",
+    ];
+    for (name, mark) in ["rights-a", "rights-b"].into_iter().zip(marks) {
+        let pod = foreign(cluster, name, json!({mark: name})).await;
+        let engine = cluster.engine();
+        let bound = engine.bind(EPOCH, &pod.pod, &node(cluster).await).await;
+        assert!(bound.expect("it may be bound"), "{name} waits for a node");
+        let note = Note {
+            is_warning: false,
+            reason: "Tested".to_owned(),
+            sentence: "its rights are looked at".to_owned(),
+        };
+        engine.tell(EPOCH, &pod.pod, &note).await.expect("told");
+        let evicted = engine.evict(EPOCH, &pod.pod, Span::ZERO).await;
+        evicted.expect("it may be evicted");
+    }
+}
+
+/// A pod of somebody else's, once the engine reports it.
+async fn foreign(cluster: &Cluster, name: &str, labels: serde_json::Value) -> ForeignPod {
+    let pod = json!({
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "schedulerName": "moonshot",
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{
+                "name": "main", "image": "moonshot.test/busybox:1", "command": ["sleep", "100000"],
+                "resources": {"requests": {"cpu": "10m"}},
+            }],
+        },
+    });
+    let pod: Pod = serde_json::from_value(pod).expect("a pod");
+    let pods = cluster.api::<Pod>();
+    let made = pods
+        .create(&PostParams::default(), &pod)
+        .await
+        .expect("made");
+    let uid = made.metadata.uid;
+    let begun = Instant::now();
+    loop {
+        let observed = cluster.engine().observe(None, Span::ZERO).await;
+        let mut there = observed.expect("observed").foreign.into_iter();
+        if let Some(pod) = there.find(|pod| Some(&pod.pod.uid) == uid.as_ref()) {
+            return pod;
+        }
+        assert!(begun.elapsed() < PATIENCE, "`{name}` is not reported");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn node(cluster: &Cluster) -> String {
+    let observed = cluster.engine().observe(None, Span::ZERO).await;
+    observed.expect("observed").nodes[0].name.clone()
+}
+
+/// Other people write a Job while the engine does: it reads it anew.
+async fn somebody_else_writes(cluster: &Cluster, stage: &Stage<'_, Cluster>, role: &Role) {
+    let reads = Right::new("get", "batch", "jobs");
+    let begun = Instant::now();
+    while !role.used().contains(&reads) {
+        assert!(begun.elapsed() < PATIENCE, "no write met another's");
+        let key = stage.start(Life::Batch, &Program::Sleep).await;
+        stage.phase(&key, |phase| *phase == Phase::Running).await;
+        let jobs = cluster.api::<Job>();
+        let all = jobs
+            .list(&ListParams::default())
+            .await
+            .expect("listed")
+            .items;
+        let names: Vec<String> = all
+            .into_iter()
+            .filter_map(|job| job.metadata.name)
+            .collect();
+        let scribble = async |n: u32| {
+            for name in &names {
+                let patch = json!({"metadata": {"annotations": {"somebody": n.to_string()}}});
+                // It may be gone by now.
+                let _ = jobs
+                    .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+                    .await;
+            }
+        };
+        scribble(0).await;
+        let engine = cluster.engine();
+        // Where others never cease to write, the engine gives up and is asked again.
+        tokio::select! {
+            () = async { for n in 1.. { scribble(n).await } } => {}
+            _ = engine.remove(EPOCH, &key, Span::ZERO, StopReason::Cancelled) => {}
+        }
+        stage.remove(&key, Span::ZERO).await;
+        stage.end(&key).await;
+        stage.remove(&key, Span::ZERO).await;
+    }
+}
+
+/// The suite's own epoch, whoever led here before.
+async fn forget_leader(cluster: &Cluster) {
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    // There is none at first.
+    let _ = maps
+        .delete("moonshot-leader", &DeleteParams::default())
+        .await;
+}
+
+// ---- taken away ----
+
+/// Rights are taken away one by one: what needs one is refused, in the API server's words.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_right_is_for_fails_without_it() {
+    let role = Role::new("taken").await;
+    let cluster = Cluster::under(&role.kubeconfig(), NAMESPACE.to_owned()).await;
+    forget_leader(&cluster).await;
+    let stage = Stage::new(&cluster).await;
+    let engine = cluster.engine();
+    let check = async |verb: &str, group: &str, resource: &str, act: Act<'_>| {
+        let right = Right::new(verb, group, resource);
+        role.take(&right).await;
+        let done = act.await;
+        role.give(&right).await;
+        let error = done.expect_err(&format!("it went on although it {right}"));
+        let said = chain(&error);
+        // An upgrade that is refused has no words, only a number.
+        let is_refused = said.contains(&right.to_string()) || said.contains("403");
+        assert!(is_refused, "without `{verb} {resource}`: {said}");
+    };
+
+    let running = stage.start(Life::Batch, &Program::Sleep).await;
+    stage
+        .phase(&running, |phase| *phase == Phase::Running)
+        .await;
+    let ended = stage.start(Life::Batch, &Program::Exit(0)).await;
+    stage.end(&ended).await;
+    for resource in ["namespaces", "services"] {
+        let group = stage.group(Life::Batch, &Program::Exit(0));
+        check("create", "", resource, engine.ensure(EPOCH, &group)).await;
+    }
+    let group = stage.group(Life::Batch, &Program::Exit(0));
+    check("create", "batch", "jobs", engine.ensure(EPOCH, &group)).await;
+    for verb in ["get", "create"] {
+        let act = Box::pin(async { echo(&cluster, &running).await.map(drop) });
+        check(verb, "", "pods/exec", act).await;
+    }
+
+    let service = stage.group(Life::Service, &Program::Sleep);
+    let act = engine.ensure(EPOCH, &service);
+    check("create", "apps", "deployments", act).await;
+    stage.ensure(&service).await;
+    let seat = service.key(&service.slots[0]);
+    stage.phase(&seat, |phase| *phase == Phase::Running).await;
+    for (index, verb) in (1..).zip(["get", "patch"]) {
+        let more = with_slot(&service, index);
+        let act = engine.ensure(EPOCH, &more);
+        check(verb, "apps", "deployments", act).await;
+    }
+    stage.remove(&seat, Span::ZERO).await;
+    stage.end(&seat).await;
+    let remove = |key| engine.remove(EPOCH, key, Span::ZERO, StopReason::Cancelled);
+    check("delete", "apps", "deployments", remove(&seat)).await;
+
+    let pod: PodName = foreign(&cluster, "rights-taken", json!({})).await.pod;
+    let node = node(&cluster).await;
+    let act = Box::pin(async { engine.bind(EPOCH, &pod, &node).await.map(drop) });
+    check("create", "", "pods/binding", act).await;
+    let act = engine.evict(EPOCH, &pod, Span::ZERO);
+    check("create", "", "pods/eviction", act).await;
+
+    // The running Job's pod is live: the next leader would stamp it.
+    let lead = || engine.lead(Epoch(EPOCH.0 + 1));
+    for verb in ["get", "update"] {
+        check(verb, "", "configmaps", lead()).await;
+    }
+    check("patch", "batch", "jobs", remove(&running)).await;
+    check("delete", "", "pods", remove(&running)).await;
+    check("delete", "batch", "jobs", remove(&ended)).await;
+    forget_leader(&cluster).await;
+    check("create", "", "configmaps", lead()).await;
+    let another = stage.start(Life::Batch, &Program::Sleep).await;
+    stage
+        .phase(&another, |phase| *phase == Phase::Running)
+        .await;
+    check("patch", "", "pods", lead()).await;
+
+    let pods = cluster.api::<Pod>();
+    let now = DeleteParams::default().grace_period(0);
+    pods.delete("rights-taken", &now).await.expect("deleted");
+}
+
+type Act<'a> = engine::BoxFuture<'a, Result<(), EngineError>>;
+
+/// An error with its causes.
+fn chain(error: &EngineError) -> String {
+    let mut text = format!("{error}: {error:?}");
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
