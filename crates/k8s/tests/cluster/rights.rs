@@ -124,8 +124,13 @@ async fn foreign(cluster: &Cluster, name: &str, labels: serde_json::Value) -> Fo
         "spec": {
             "schedulerName": "moonshot",
             "terminationGracePeriodSeconds": 0,
+            // As the Project's namespace asks for.
+            "securityContext": {
+                "runAsNonRoot": true, "runAsUser": 65_532, "seccompProfile": {"type": "RuntimeDefault"},
+            },
             "containers": [{
                 "name": "main", "image": "moonshot.test/busybox:1", "command": ["sleep", "100000"],
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
                 "resources": {"requests": {"cpu": "10m"}},
             }],
         },
