@@ -61,8 +61,10 @@ pub(crate) struct Role {
 }
 
 impl Role {
-    /// Gives the rights of the chart's plain YAML to an account of this name.
-    pub(crate) async fn new(account: &str) -> Role {
+    /// Gives the rights of the chart's plain YAML to an account of a name like this.
+    pub(crate) async fn new(title: &str) -> Role {
+        // What an earlier run did is in the same log.
+        let account = format!("{title}-{}", std::process::id());
         let plain = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/moonshot.yaml");
         let space =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
@@ -97,7 +99,7 @@ impl Role {
             }
         }
         assert_eq!(roles.len(), 2, "the chart has a ClusterRole and a Role");
-        let token = kubectl(&["create", "token", account, "-n", NAMESPACE], "");
+        let token = kubectl(&["create", "token", &account, "-n", NAMESPACE], "");
         let text = kubectl(&["config", "view", "--raw", "--minify", "-o", "json"], "");
         let mut config: Value = serde_json::from_str(&text).expect("JSON");
         config["users"][0]["user"] = json!({"token": token.trim()});
@@ -105,7 +107,7 @@ impl Role {
         let path = dir.path().join("kubeconfig");
         std::fs::write(&path, config.to_string()).expect("written");
         Role {
-            account: account.to_owned(),
+            account,
             client: client(&path).await,
             dir,
             roles,
