@@ -7,6 +7,7 @@ pub mod as_nobody;
 pub mod dice;
 pub mod git;
 pub mod installation;
+pub mod kubectl;
 pub mod postgres;
 pub mod python;
 pub mod quickstart;
@@ -15,6 +16,7 @@ pub mod wait;
 
 pub use dice::Dice;
 pub use installation::{Installation, Output, ask, free_ports, moonshot};
+pub use kubectl::{kubeconfig_of, kubectl};
 pub use postgres::Postgres;
 pub use python::{python, python_and};
 pub use wait::{eventually, eventually_some};

@@ -2,10 +2,8 @@
 //! machine by the address of their bridge.
 
 use e2e::quickstart::learn_and_serve;
-use e2e::{Installation, eventually};
+use e2e::{Installation, eventually, kubeconfig_of, kubectl};
 use serde_json::Value;
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -34,12 +32,9 @@ fn kubeconfig() -> String {
         let space = "apiVersion: v1\nkind: Namespace\nmetadata: {name: moonshot}\n";
         kubectl(&["apply", "-f", "-"], space);
         kubectl(&["apply", "-f", plain], "");
-        let token = kubectl(&["create", "token", "moonshot", "-n", "moonshot"], "");
-        let text = kubectl(&["config", "view", "--raw", "--minify", "-o", "json"], "");
-        let mut config: Value = serde_json::from_str(&text).expect("JSON");
-        config["users"][0]["user"] = serde_json::json!({"token": token.trim()});
+        let config = kubeconfig_of("moonshot", "moonshot");
         let dir = tempfile::tempdir().expect("a directory");
-        std::fs::write(dir.path().join("kubeconfig"), config.to_string()).expect("written");
+        std::fs::write(dir.path().join("kubeconfig"), config).expect("written");
         dir
     });
     dir.path().join("kubeconfig").display().to_string()
@@ -61,25 +56,6 @@ fn the_flights_are_learnt_and_served_on_kubernetes() {
 }
 
 // ---- pods that others made ----
-
-/// kubectl of the cluster under test.
-fn kubectl(args: &[&str], input: &str) -> String {
-    let program = std::env::var("KUBECTL").expect("`cargo xtask test cluster` sets KUBECTL");
-    let mut child = Command::new(program)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("kubectl starts");
-    let mut stdin = child.stdin.take().expect("its input is piped");
-    stdin.write_all(input.as_bytes()).expect("it reads");
-    drop(stdin);
-    let output = child.wait_with_output().expect("it ends");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "kubectl {args:?}: {said}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
 
 /// Objects as JSON.
 fn listed(args: &[&str]) -> Vec<Value> {

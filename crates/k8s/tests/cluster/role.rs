@@ -1,15 +1,14 @@
 //! The chart's rights, given to a service account of a test's own, and what was done with them.
 
 use crate::bench::{client, kubeconfig};
+use e2e::{kubeconfig_of, kubectl};
 use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// For a change of rights to be heeded.
@@ -99,13 +98,10 @@ impl Role {
             }
         }
         assert_eq!(roles.len(), 2, "the chart has a ClusterRole and a Role");
-        let token = kubectl(&["create", "token", &account, "-n", NAMESPACE], "");
-        let text = kubectl(&["config", "view", "--raw", "--minify", "-o", "json"], "");
-        let mut config: Value = serde_json::from_str(&text).expect("JSON");
-        config["users"][0]["user"] = json!({"token": token.trim()});
+        let config = kubeconfig_of(&account, NAMESPACE);
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("kubeconfig");
-        std::fs::write(&path, config.to_string()).expect("written");
+        std::fs::write(&path, config).expect("written");
         Role {
             account,
             client: client(&path).await,
@@ -252,23 +248,4 @@ fn words(list: &Value) -> impl Iterator<Item = &Value> {
 
 fn apply(object: &Value) {
     kubectl(&["apply", "-f", "-"], &object.to_string());
-}
-
-/// The cluster's administrator.
-fn kubectl(args: &[&str], input: &str) -> String {
-    let program = std::env::var("KUBECTL").expect("`cargo xtask test cluster` sets KUBECTL");
-    let mut child = Command::new(Path::new(&program))
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("kubectl starts");
-    let mut stdin = child.stdin.take().expect("its input is piped");
-    stdin.write_all(input.as_bytes()).expect("it reads");
-    drop(stdin);
-    let output = child.wait_with_output().expect("it ends");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "kubectl {args:?}: {said}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
