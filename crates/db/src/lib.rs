@@ -50,6 +50,9 @@ use tokio::task::JoinHandle;
 const QUEUE_MAX: usize = 4_096;
 /// Reads at once.
 const READERS_MAX: usize = 8;
+/// How long PostgreSQL waits for the next statement of a transaction. A writer holds the lock that all servers' writes
+/// wait for: of one that was stopped, or whose machine has gone, it must be taken before the leader's lease ends.
+const IN_TRANSACTION_MAX: Duration = Duration::from_secs(4);
 
 /// Where the database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,10 +193,16 @@ async fn open_conn(config: &Config) -> Result<Conn, DbError> {
                 .map(Conn::Sqlite)
                 .map_err(DbError::Open)
         }
-        Location::Postgres(url) => PgConnection::connect(url)
-            .await
-            .map(Conn::Postgres)
-            .map_err(DbError::Open),
+        Location::Postgres(url) => {
+            let conn = PgConnection::connect(url).await.map_err(DbError::Open)?;
+            let mut conn = Conn::Postgres(conn);
+            let patience = IN_TRANSACTION_MAX.as_millis();
+            conn.script(&format!(
+                "SET idle_in_transaction_session_timeout = {patience}"
+            ))
+            .await?;
+            Ok(conn)
+        }
     }
 }
 

@@ -19,4 +19,4 @@ pub use installation::{Installation, Output, ask, free_ports, moonshot};
 pub use kubectl::{kubeconfig_of, kubectl};
 pub use postgres::Postgres;
 pub use python::{python, python_and};
-pub use wait::{eventually, eventually_some};
+pub use wait::{eventually, eventually_ok, eventually_some};

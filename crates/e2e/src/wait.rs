@@ -7,6 +7,26 @@ pub fn eventually(what: &str, patience: Duration, mut holds: impl FnMut() -> boo
     eventually_some(what, patience, || holds().then_some(()));
 }
 
+/// Waits until `attempt` succeeds; panics with `what` and the last failure when it does not in time.
+pub fn eventually_ok<T>(
+    what: &str,
+    patience: Duration,
+    mut attempt: impl FnMut() -> Result<T, String>,
+) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        match attempt() {
+            Ok(done) => return done,
+            Err(why) => assert!(
+                Instant::now() < deadline,
+                "not in {} s: {what}: {why}",
+                patience.as_secs()
+            ),
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Waits until `find` finds something; panics with `what` when it does not in time.
 pub fn eventually_some<T>(
     what: &str,

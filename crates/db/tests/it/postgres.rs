@@ -45,6 +45,48 @@ async fn a_cut_connection_runs_the_group_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_stops_in_its_transaction_does_not_stop_the_others() {
+    let place = Place::postgres();
+    let (stopped, other) = (place.open().await, place.open().await);
+    let runs = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&runs);
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let begun = std::sync::Mutex::new(Some(begun));
+    let begun = Arc::new(begun);
+    let (wake, woken) = tokio::sync::watch::channel(false);
+    let writing = tokio::spawn(async move {
+        let write = stopped.write(None, move |tx| {
+            let (counted, begun) = (Arc::clone(&counted), Arc::clone(&begun));
+            let mut woken = woken.clone();
+            Box::pin(async move {
+                objects::insert(tx, &object("stopped")).await?;
+                counted.fetch_add(1, Ordering::Relaxed);
+                let is_first = begun.lock().unwrap().take();
+                if let Some(begun) = is_first {
+                    begun.send(()).unwrap();
+                    woken.wait_for(|woken| *woken).await.unwrap();
+                }
+                Ok::<(), DbError>(())
+            })
+        });
+        write.await.map(|()| stopped)
+    });
+    has_begun.await.unwrap();
+    let patience = Duration::from_secs(30);
+    tokio::time::timeout(patience, insert(&other, object("other")))
+        .await
+        .expect("the lock is taken from who does not go on")
+        .unwrap();
+    wake.send(true).unwrap();
+    let woken = writing.await.unwrap().unwrap();
+    assert_eq!(runs.load(Ordering::Relaxed), 2, "its group ran again");
+    for db in [&woken, &other] {
+        assert_eq!(db::feed::head(db).await.unwrap().0, 2);
+        assert_eq!(objects::all(db, "Job").await.unwrap().len(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_and_readers_outlive_a_restart() {
     let postgres = e2e::Postgres::start();
     let place = Place::at(db::Location::Postgres(postgres.database()));

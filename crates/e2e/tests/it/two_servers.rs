@@ -1,7 +1,7 @@
 //! Two servers on one PostgreSQL and one directory: one leads, the other answers the API and takes over.
 
 use crate::processes;
-use e2e::{Installation, Postgres, ask, eventually};
+use e2e::{Installation, Postgres, ask, eventually, eventually_ok};
 use rustix::process::Signal;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -236,8 +236,12 @@ fn a_leader_that_was_stopped_past_its_lease_wakes_without_effect() {
     let before = pair.sql(&written);
     let children = processes::children(pair.first.server_pid());
     pair.first.signal_server(Signal::CONT);
-    eventually("the woken server answers", PATIENCE, || {
-        pair.first.run(&["get", "jobs"]).code == 0
+    eventually_ok("the woken server answers", PATIENCE, || {
+        let said = pair.first.run(&["get", "jobs"]);
+        match said.code {
+            0 => Ok(()),
+            code => Err(format!("exit code {code}: {}", said.stderr)),
+        }
     });
     // Long enough for the service that crashes to be started again by somebody.
     let restarts = |server: &Installation| {
