@@ -21,9 +21,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["base", "pack"]),
     ("logs", &["base"]),
     ("schedlog", &["base", "sched"]),
-    ("gateway", &["base"]),
+    ("canary", &[]),
+    ("gateway", &["base", "canary"]),
     ("trees", &[]),
-    ("serve", &["base", "trees"]),
+    ("serve", &["base", "canary", "trees"]),
     ("sim", &["base", "plan", "sched", "schedlog"]),
     (
         "server",

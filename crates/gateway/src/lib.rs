@@ -2,11 +2,10 @@
 //!
 //! [`table`] decides where a request goes and is pure; [`proxy`] carries it; [`feed`] keeps the table fresh from
 //! the server's stream of snapshots and keeps the last one on disk, so that a gateway that starts while the
-//! server is away serves at once; [`counts`] is what callers saw of each Revision, by which [`step_back`] judges canaries. Start with `table`.
+//! server is away serves at once; [`step_back`] has `canary` judge what callers saw of each Revision. Start with `table`.
 //!
 //! What it does not do yet: TLS, Gateway API, scaling from zero.
 
-pub mod counts;
 pub mod feed;
 pub mod proxy;
 pub mod step_back;

@@ -306,7 +306,7 @@ async fn handle(
     };
     // Whoever was asked last made the answer that the caller sees.
     if let Some(counts) = route.counts_of(endpoints[at.load(Ordering::Relaxed)]) {
-        counts.record(response.status().is_server_error(), began.elapsed());
+        counts.record(route.is_error(response.status()), began.elapsed());
     }
     response
 }

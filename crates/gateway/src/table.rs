@@ -1,7 +1,8 @@
 //! Where a request goes: the most specific host, then the longest path prefix, then a Revision by its share, then
 //! the next endpoint.
 
-use crate::counts::{Counts, Reading};
+use canary::{Counts, Reading, turns};
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -54,6 +55,8 @@ pub struct StepBackSpec {
     pub errors: f64,
     /// Times of the older one's time to answer; 0: any.
     pub latency: f64,
+    /// Whether answers of class 4xx are errors, too.
+    pub refusals: bool,
 }
 
 /// A newer Revision that shares requests with an older one, and what was counted of both.
@@ -117,9 +120,6 @@ pub struct Route {
     counts_of: HashMap<String, Arc<Counts>>,
 }
 
-/// Turns of one round, at most.
-const TURNS_MAX: u32 = 1_000;
-
 impl Table {
     /// From a snapshot. Counters of routes that were there before go on.
     pub fn new(snapshot: Snapshot, before: Option<&Table>) -> Table {
@@ -150,7 +150,7 @@ impl Table {
                 Route {
                     counts_of: counts_of.collect(),
                     counts,
-                    turns: turns(&spec.targets),
+                    turns: addresses(&spec.targets),
                     next: AtomicUsize::new(next),
                     spec,
                 }
@@ -196,7 +196,7 @@ impl Table {
                     "project=\"{}\",app=\"{}\",revision=\"{revision}\"",
                     route.spec.project, route.spec.app
                 );
-                counts.write(&mut text, &labels);
+                counts.write(&mut text, "moonshot_gateway", &labels);
             }
         }
         text
@@ -288,6 +288,13 @@ impl Route {
         })
     }
 
+    /// Whether an answer speaks against who made it.
+    pub fn is_error(&self, status: StatusCode) -> bool {
+        let rule = self.spec.step_back.as_ref();
+        let refusals = rule.is_some_and(|rule| rule.refusals);
+        status.is_server_error() || (refusals && status.is_client_error())
+    }
+
     /// The counters of the Revision that an endpoint is of.
     pub fn counts_of(&self, address: &str) -> Option<&Counts> {
         self.counts_of.get(address).map(Arc::as_ref)
@@ -319,51 +326,24 @@ fn equal(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
-/// One round: smooth weighted round robin over Revisions (each time the one furthest behind its share), their
-/// endpoints in turn.
-fn turns(targets: &[TargetSpec]) -> Vec<String> {
+/// One round over the Revisions by their shares, the endpoints of each in turn.
+fn addresses(targets: &[TargetSpec]) -> Vec<String> {
     let usable: Vec<&TargetSpec> = targets
         .iter()
         .filter(|target| target.percent > 0 && !target.endpoints.is_empty())
         .collect();
-    let total: u32 = usable.iter().map(|target| target.percent).sum();
-    if total == 0 {
-        return Vec::new();
-    }
-    let divisor = usable
-        .iter()
-        .map(|target| target.percent)
-        .fold(0, gcd)
-        .max(1);
     // Long enough that each endpoint has the same number of turns within its Revision.
-    let widest = usable
-        .iter()
-        .map(|target| target.endpoints.len())
-        .max()
-        .unwrap_or(1);
-    let round = (total / divisor)
-        .saturating_mul(u32::try_from(widest).unwrap_or(1))
-        .min(TURNS_MAX);
-    let mut behind = vec![0_i64; usable.len()];
+    let widest = usable.iter().map(|target| target.endpoints.len()).max();
+    let rounds = u32::try_from(widest.unwrap_or(1)).unwrap_or(1);
+    let shares: Vec<u32> = usable.iter().map(|target| target.percent).collect();
     let mut used = vec![0_usize; usable.len()];
-    let mut turns = Vec::with_capacity(round as usize);
-    for _ in 0..round {
-        for (behind, target) in behind.iter_mut().zip(&usable) {
-            *behind += i64::from(target.percent);
-        }
-        let at = (0..usable.len())
-            .max_by_key(|at| (behind[*at], usize::MAX - at))
-            .unwrap_or(0);
-        behind[at] -= i64::from(total);
+    let next = |at: usize| {
         let endpoints = &usable[at].endpoints;
-        turns.push(endpoints[used[at] % endpoints.len()].address.clone());
+        let address = endpoints[used[at] % endpoints.len()].address.clone();
         used[at] += 1;
-    }
-    turns
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
+        address
+    };
+    turns(&shares, rounds).into_iter().map(next).collect()
 }
 
 #[cfg(test)]

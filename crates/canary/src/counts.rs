@@ -1,6 +1,6 @@
-//! What callers saw of each Revision: answers, errors, and how long an answer took to begin.
+//! What callers saw of one version: answers, errors, and how long an answer took.
 //!
-//! Counters only grow while the Revision is in the table, so that a reader takes the difference of two readings.
+//! Counters only grow, so that a reader takes the difference of two readings.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ const FIRST_US: u64 = 64;
 const OCTAVES: usize = 20;
 const N_BUCKETS: usize = OCTAVES * 4 + 2;
 
-/// The counters of one Revision.
+/// The counters of one version.
 #[derive(Debug)]
 pub struct Counts {
     errors: AtomicU64,
@@ -76,9 +76,10 @@ impl Counts {
         }
     }
 
-    /// Appends the Prometheus lines, a bucket for each octave; `labels` is what stands between the braces.
-    pub fn write(&self, text: &mut String, labels: &str) {
-        let name = "moonshot_gateway_answer_seconds";
+    /// Appends the Prometheus lines, a bucket for each octave: `PREFIX_answer_seconds` and `PREFIX_errors_total`;
+    /// `labels` is what stands between the braces.
+    pub fn write(&self, text: &mut String, prefix: &str, labels: &str) {
+        let name = format!("{prefix}_answer_seconds");
         let reading = self.read();
         let mut sum = 0;
         for (at, n) in reading.buckets.iter().enumerate() {
@@ -95,7 +96,7 @@ impl Counts {
         let _ = writeln!(text, "{name}_sum{{{labels}}} {took}");
         let _ = writeln!(text, "{name}_count{{{labels}}} {sum}");
         let errors = reading.errors;
-        let _ = writeln!(text, "moonshot_gateway_errors_total{{{labels}}} {errors}");
+        let _ = writeln!(text, "{prefix}_errors_total{{{labels}}} {errors}");
     }
 }
 
@@ -113,12 +114,12 @@ impl Reading {
         self.buckets.iter().sum()
     }
 
-    /// Answers of class 5xx.
+    /// Answers that were errors.
     pub fn n_errors(&self) -> u64 {
         self.errors
     }
 
-    /// The time within which this share of the answers began; within a bucket they are taken as spread evenly.
+    /// The time within which this share of the answers came; within a bucket they are taken as spread evenly.
     pub fn quantile(&self, share: f64) -> Duration {
         let mut rest = self.n_answers() as f64 * share;
         for (at, n) in self.buckets.iter().enumerate() {
@@ -158,7 +159,7 @@ mod tests {
         counts.record(true, Duration::from_micros(513));
         counts.record(false, Duration::from_secs(90));
         let mut text = String::new();
-        counts.write(&mut text, "app=\"a\"");
+        counts.write(&mut text, "moonshot_gateway", "app=\"a\"");
         for line in [
             "moonshot_gateway_answer_seconds_bucket{app=\"a\",le=\"0.000512\"} 1",
             "moonshot_gateway_answer_seconds_bucket{app=\"a\",le=\"0.001024\"} 2",
