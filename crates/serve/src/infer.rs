@@ -6,6 +6,8 @@ use crate::loader::{Loader, OrderKind, stopping};
 use crate::models::{Models, Pick, Version};
 use crate::pool::{Answer, Pool};
 use crate::tensor::Tensor;
+use crate::traffic::Trial;
+use crate::traffic::shadow::{self, Shadows};
 use base::Code;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +23,7 @@ pub(crate) struct Shared {
     pub(crate) models: Arc<Models>,
     pub(crate) pool: Pool,
     pub(crate) loader: Loader,
+    pub(crate) shadows: Shadows,
     in_flight: Semaphore,
     /// The server ends: streams without an end of their own end, too.
     pub(crate) stop: CancellationToken,
@@ -36,6 +39,8 @@ pub(crate) struct Request<'a> {
     pub(crate) started: Instant,
     /// How long it may take, at most the server's time.
     pub(crate) timeout: Option<Duration>,
+    /// A copy of it for a version that is only compared.
+    pub(crate) copy: Option<shadow::Copy>,
 }
 
 /// Where a request's time went.
@@ -47,12 +52,19 @@ pub(crate) struct Timing {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, models: Arc<Models>, pool: Pool, loader: Loader) -> Shared {
+    pub(crate) fn new(
+        config: Config,
+        models: Arc<Models>,
+        pool: Pool,
+        loader: Loader,
+        shadows: Shadows,
+    ) -> Shared {
         Shared {
             config,
             models,
             pool,
             loader,
+            shadows,
             in_flight: Semaphore::new(IN_FLIGHT_MAX),
             stop: CancellationToken::new(),
         }
@@ -66,6 +78,32 @@ impl Shared {
                 format!("{IN_FLIGHT_MAX} requests are in work already; try again later"),
             )
         })
+    }
+
+    /// Which version predicts where the request names none and several share such requests; `header` reads one of the
+    /// request's headers.
+    pub(crate) fn route<'a>(
+        &self,
+        model: &str,
+        pick: Pick<'a>,
+        header: impl FnOnce(&str) -> Option<String>,
+    ) -> Result<(Pick<'a>, Option<Trial>)> {
+        let table = self.models.table();
+        let known = table.models.get(model);
+        match known.and_then(|known| Some((known, known.traffic.as_ref()?))) {
+            Some((known, traffic)) if pick == Pick::Latest => traffic.route(model, known, header),
+            _ => Ok((pick, None)),
+        }
+    }
+
+    /// Which version is meant where the request names none and predicts nothing.
+    pub(crate) fn standing<'a>(&self, model: &str, pick: Pick<'a>) -> Pick<'a> {
+        let table = self.models.table();
+        let known = table.models.get(model);
+        match known.and_then(|known| Some((known, known.traffic.as_ref()?))) {
+            Some((known, traffic)) if pick == Pick::Latest => traffic.standing(known),
+            _ => pick,
+        }
     }
 
     /// The version that a request asks for. Where models are loaded on demand it may have to be loaded first,
@@ -132,18 +170,22 @@ impl Shared {
     /// Runs a request and writes what came by `write`; counts it.
     pub(crate) async fn infer<T>(
         &self,
-        request: Request<'_>,
+        mut request: Request<'_>,
         write: impl FnOnce(&[Tensor]) -> Result<T>,
     ) -> Result<(T, Timing)> {
         let stats = &request.version.stats;
         let started = request.started;
         let version = request.version;
+        let copy = request.copy.take();
         let answer = self.run(request).await.inspect_err(|error| {
             // The pool counts what was too late there.
             if error.code != Code::Timeout {
                 version.stats.failed(error.code);
             }
         })?;
+        if let Some(copy) = copy {
+            self.shadows.compare(copy, &answer.outputs, answer.compute);
+        }
         let begun = Instant::now();
         let written = write(&answer.outputs)?;
         let serialise = begun.elapsed();
@@ -163,6 +205,7 @@ impl Shared {
             mut inputs,
             started,
             timeout,
+            ..
         } = request;
         version.runtime.check(signature, &mut inputs)?;
         let n_rows = inputs.first().map_or(1, Tensor::n_rows);

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Start with [`Config`] and [`Server`]. [`repository`] says which versions a directory wants, [`models`] holds
-//! them and swaps them, [`residency`] decides who stays in memory where they do not all fit, [`pool`] queues and runs, [`runtime`] is what a model format must do, `http/` and
+//! them and swaps them, [`traffic`] shares requests among several of one model, [`residency`] decides who stays in memory where they do not all fit, [`pool`] queues and runs, [`runtime`] is what a model format must do, `http/` and
 //! `grpc/` speak TensorFlow Serving's APIs and the Open Inference Protocol, [`runtimes`] fetches libraries.
 //!
 //! What it does not do: train, store models, or route between servers.
@@ -36,6 +36,7 @@ pub mod runtimes;
 mod server;
 pub mod tensor;
 mod tensor_proto;
+mod traffic;
 
 pub use config::Config;
 pub use error::ServeError;

@@ -14,6 +14,7 @@ use crate::recent::Recent;
 use crate::repository::{self, Available, Listing, Settings, VersionDir};
 use crate::residency::Key;
 use crate::runtime::{self, Context, LoadError, Runtime};
+use crate::traffic::Traffic;
 use base::Code;
 use demand::{Demand, Found};
 use on_demand::OnDemand;
@@ -319,6 +320,12 @@ impl Work {
             OrderKind::Load => {
                 self.refused.remove(model);
                 self.failed.retain(|(name, _), _| name != model);
+                self.models.change(|table| {
+                    if let Some(known) = table.models.get_mut(model) {
+                        // A version that was given up is tried again, too.
+                        Arc::make_mut(known).traffic = None;
+                    }
+                });
                 self.pass();
                 if let Some(problem) = self.problems.get(model) {
                     return Err(ServeError::invalid(problem));
@@ -472,9 +479,17 @@ impl Work {
             if let Some(recent) = self.recents.get(name) {
                 recent.switch(available.settings.record_requests());
             }
-            let versions = table.models.get(name).into_iter();
-            for version in versions.flat_map(|model| model.ready.values()) {
+            let known = table.models.get(name);
+            for version in known.into_iter().flat_map(|model| model.ready.values()) {
                 version.lane.limit(available.settings.concurrency());
+            }
+            // Before a version that should get a part of the requests is ready and gets them all.
+            let traffic = known.and_then(|model| model.traffic.as_ref());
+            if traffic.map(|traffic| &traffic.settings) != available.settings.traffic.as_ref() {
+                let traffic = available.settings.traffic.clone();
+                let traffic = traffic.map(|settings| Arc::new(Traffic::new(settings)));
+                self.models
+                    .change(|table| table.model(name).traffic = traffic);
             }
         }
     }

@@ -180,8 +180,30 @@ pub(crate) fn text(table: &Table, loads: &Loads) -> String {
             histogram(out, name, labels, of(&versions[at].stats));
         });
     }
+    traffic(&mut out, table);
     loads.write(&mut out, table);
     out
+}
+
+/// The versions that share their model's requests.
+fn traffic(out: &mut String, table: &Table) {
+    let shared = table.models.iter();
+    let mut shared: Vec<_> = shared
+        .filter_map(|(name, model)| Some((name, model.traffic.as_ref()?)))
+        .collect();
+    if shared.is_empty() {
+        return;
+    }
+    shared.sort_by_key(|(name, _)| *name);
+    out.push_str(
+        "# TYPE moonshot_serve_traffic_answer_seconds histogram\n\
+         # TYPE moonshot_serve_traffic_errors_total counter\n\
+         # TYPE moonshot_serve_traffic_given_up gauge\n\
+         # TYPE moonshot_serve_shadow_requests_total counter\n",
+    );
+    for (name, traffic) in shared {
+        traffic.write(out, &escaped(name));
+    }
 }
 
 /// The lines of one histogram.

@@ -6,6 +6,7 @@ use crate::metrics::Stats;
 use crate::pool::Lane;
 use crate::recent::Recent;
 use crate::runtime::{DEFAULT, Runtime, Signature};
+use crate::traffic::Traffic;
 use base::Code;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -163,6 +164,8 @@ pub(crate) struct Model {
     pub(crate) status: BTreeMap<u64, Status>,
     /// Versions that a request may ask for whether they are loaded or not; none where all that is held is loaded.
     pub(crate) on_demand: BTreeSet<u64>,
+    /// Who answers requests that name no version; the highest that is ready where nobody says.
+    pub(crate) traffic: Option<Arc<Traffic>>,
 }
 
 /// Which version a request asks for.
@@ -210,6 +213,11 @@ impl Model {
     /// The versions that answer, be it after a load.
     pub(crate) fn numbers(&self) -> BTreeSet<u64> {
         self.ready.keys().chain(&self.on_demand).copied().collect()
+    }
+
+    /// Whether a request for this version would be answered, be it after a load.
+    pub(crate) fn answers(&self, number: u64) -> bool {
+        self.ready.contains_key(&number) || self.on_demand.contains(&number)
     }
 
     /// Its files are gone: nothing of it is on offer or fails.

@@ -7,6 +7,7 @@
 use crate::config::Policy;
 use crate::runtime;
 use crate::runtime::tensorflow::c::Threads;
+use crate::traffic;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -62,6 +63,8 @@ pub(crate) struct Settings {
     concurrency: Option<NonZeroUsize>,
     /// Whether some requests are kept to warm the next version with; `true` where it is not said.
     record_requests: Option<bool>,
+    /// Who answers requests that name no version.
+    pub(crate) traffic: Option<traffic::Settings>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
@@ -122,6 +125,11 @@ impl Settings {
                 .parse::<Policy>()
                 .map_err(|error| format!("`{}`: {error}", path.display()))?;
         }
+        if let Some(traffic) = &settings.traffic {
+            traffic
+                .check()
+                .map_err(|error| format!("`{}`: {error}", path.display()))?;
+        }
         Ok(settings)
     }
 }
@@ -134,7 +142,11 @@ impl Available {
             .versions
             .as_ref()
             .and_then(|text| text.parse().ok());
+        let named = self.settings.traffic.iter();
+        let named: Vec<u64> = named.flat_map(traffic::Settings::versions).collect();
         let mut wanted = match own.as_ref().unwrap_or(default) {
+            // Those that get requests are named: nobody asks for others.
+            Policy::Latest(_) if own.is_none() && !named.is_empty() => Vec::new(),
             Policy::All => self.versions.keys().copied().collect(),
             Policy::Latest(n) => self.versions.keys().rev().take(*n).copied().collect(),
             Policy::Specific(numbers) => numbers
@@ -145,7 +157,8 @@ impl Available {
         };
         // A label holds its version: nobody asks for one that is gone.
         let labelled = self.settings.labels.values().copied();
-        wanted.extend(labelled.filter(|number| self.versions.contains_key(number)));
+        let asked = labelled.chain(named);
+        wanted.extend(asked.filter(|number| self.versions.contains_key(number)));
         wanted.sort_unstable();
         wanted.dedup();
         wanted

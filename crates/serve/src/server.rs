@@ -7,6 +7,7 @@ use crate::infer::Shared;
 use crate::loader::Loader;
 use crate::models::Models;
 use crate::pool::Pool;
+use crate::traffic::shadow::Shadows;
 use http_body_util::Either;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 /// A client that does not send its header in this time is cut off. It counts for idle connections too, so it is
@@ -68,7 +70,8 @@ impl Server {
             .map_err(StartError::Thread)?;
         let loader =
             Loader::start(config.clone(), Arc::clone(&models)).map_err(StartError::Thread)?;
-        let shared = Arc::new(Shared::new(config, models, pool, loader));
+        let shadows = Shadows::start().map_err(StartError::Thread)?;
+        let shared = Arc::new(Shared::new(config, models, pool, loader, shadows));
         Ok(Server { listeners, shared })
     }
 
@@ -91,8 +94,14 @@ impl Server {
         let grpc = grpc::services(&shared).expect("the descriptors are whole");
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
+        let mut looks = tokio::time::interval(canary::LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let stream = tokio::select! {
+                _ = looks.tick() => {
+                    judge(&shared);
+                    continue;
+                }
                 accepted = accept(&listeners), if connections.len() < CONNECTIONS_MAX => match accepted {
                     Ok((stream, _)) => stream,
                     Err(error) => {
@@ -145,6 +154,17 @@ impl Server {
         if let Some(shared) = Arc::into_inner(shared) {
             shared.loader.close();
             shared.pool.close();
+            shared.shadows.close();
+        }
+    }
+}
+
+/// Takes requests away from newer versions whose callers fare worse than those of the older ones.
+fn judge(shared: &Shared) {
+    for (model, known) in &shared.models.table().models {
+        let why = known.traffic.as_ref().and_then(|traffic| traffic.look());
+        if let Some((version, why)) = why {
+            tracing::warn!(model, version, why, "stepped back");
         }
     }
 }

@@ -7,20 +7,23 @@ mod tfs;
 
 use crate::error::ServeError;
 use crate::infer::Shared;
+use crate::models::{Pick, Version};
 use crate::proto::DESCRIPTORS;
 use crate::proto::grpc::health::v1::health_server::HealthServer;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use crate::proto::tensorflow::serving::model_service_server::ModelServiceServer;
 use crate::proto::tensorflow::serving::prediction_service_server::PredictionServiceServer;
+use crate::traffic::Trial;
 use base::Code;
 use http::{HeaderMap, Request, Response, header};
 use hyper::body::Incoming;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
+use tonic::metadata::MetadataMap;
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 /// How long a request may take, as gRPC says it.
@@ -129,8 +132,72 @@ fn status(error: ServeError) -> Status {
 
 /// The time that a client gives: at most eight digits and a unit
 /// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>). What is none is no limit.
-fn timeout<T>(req: &tonic::Request<T>) -> Option<Duration> {
-    parse_timeout(req.metadata().get(TIMEOUT_HEADER)?.to_str().ok()?)
+fn timeout(metadata: &MetadataMap) -> Option<Duration> {
+    parse_timeout(metadata.get(TIMEOUT_HEADER)?.to_str().ok()?)
+}
+
+/// What a client sent besides its message.
+struct Caller {
+    started: Instant,
+    timeout: Option<Duration>,
+    metadata: MetadataMap,
+}
+
+impl Caller {
+    /// Takes a request apart; it began to come just now.
+    fn of<T>(req: tonic::Request<T>) -> (Caller, T) {
+        let started = Instant::now();
+        let (metadata, _, message) = req.into_parts();
+        let caller = Caller {
+            started,
+            timeout: timeout(&metadata),
+            metadata,
+        };
+        (caller, message)
+    }
+}
+
+impl Api {
+    /// The version that predicts; where the request names none, by the model's traffic.
+    async fn predictor(
+        &self,
+        caller: &Caller,
+        model: &str,
+        pick: Pick<'_>,
+    ) -> Result<(Arc<Version>, Option<Trial>), ServeError> {
+        let header = |name: &str| {
+            let value = caller.metadata.get(name)?.to_str();
+            value.ok().map(str::to_owned)
+        };
+        let (pick, trial) = self.0.route(model, pick, header)?;
+        let found = self.0.version(model, pick, caller.started, caller.timeout);
+        match found.await {
+            Ok(version) => Ok((version, trial)),
+            Err(error) => {
+                count(trial.as_ref(), true, caller);
+                Err(error)
+            }
+        }
+    }
+
+    /// The version that is looked at.
+    async fn looked_at(
+        &self,
+        caller: &Caller,
+        model: &str,
+        pick: Pick<'_>,
+    ) -> Result<Arc<Version>, ServeError> {
+        let pick = self.0.standing(model, pick);
+        let found = self.0.version(model, pick, caller.started, caller.timeout);
+        found.await
+    }
+}
+
+/// Counts an answer for the version that a model's traffic chose.
+fn count(trial: Option<&Trial>, is_error: bool, caller: &Caller) {
+    if let Some(trial) = trial {
+        trial.answered(is_error, caller.started.elapsed());
+    }
 }
 
 fn parse_timeout(text: &str) -> Option<Duration> {

@@ -1,6 +1,6 @@
 //! The Open Inference Protocol, version 2, with the extension for the model repository.
 
-use super::{Api, status, timeout};
+use super::{Api, Caller, count, status};
 use crate::error::{Result as Served, ServeError};
 use crate::http::oip::{from_binary, to_binary};
 use crate::infer;
@@ -16,21 +16,72 @@ use crate::proto::inference::*;
 use crate::records;
 use crate::runtime::Signature;
 use crate::tensor::{Data, Datatype, Port, Tensor};
+use crate::traffic::shadow::Copy;
 use bytes::Bytes;
+use prost::Message as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use tonic::{Request, Response, Status};
 
 impl Api {
-    async fn find(
-        &self,
-        name: &str,
-        number: &str,
-        started: Instant,
-        timeout: Option<Duration>,
-    ) -> Served<Arc<Version>> {
-        self.0.version(name, pick(number)?, started, timeout).await
+    async fn infer(&self, caller: &Caller, req: ModelInferRequest) -> Served<ModelInferResponse> {
+        let _place = self.0.place()?;
+        let pick = pick(&req.model_version)?;
+        let (version, trial) = self.predictor(caller, &req.model_name, pick).await?;
+        let ticket = trial.as_ref().and_then(|trial| trial.ticket.clone());
+        let copy = ticket.map(|ticket| {
+            let copied = req.clone();
+            Copy {
+                ticket,
+                bytes: copied.encoded_len(),
+                read: Box::new(move |version| read(copied, version)),
+            }
+        });
+        let answered = self.infer_on(caller, &version, req, copy).await;
+        count(trial.as_ref(), answered.is_err(), caller);
+        answered
     }
+
+    async fn infer_on(
+        &self,
+        caller: &Caller,
+        version: &Arc<Version>,
+        mut req: ModelInferRequest,
+        copy: Option<Copy>,
+    ) -> Served<ModelInferResponse> {
+        let outputs = std::mem::take(&mut req.outputs).into_iter();
+        let wanted: Vec<String> = outputs.map(|output| output.name).collect();
+        let id = std::mem::take(&mut req.id);
+        let (at, inputs) = read(req, version)?;
+        let signature = &version.runtime.signatures()[at];
+        let known = |name: &&String| signature.outputs.iter().any(|port| port.name == **name);
+        if let Some(name) = wanted.iter().find(|name| !known(name)) {
+            return Err(ServeError::invalid(format!(
+                "unexpected inference output `{name}` for model `{}`",
+                version.model
+            )));
+        }
+        let request = infer::Request {
+            version,
+            signature: at,
+            inputs,
+            started: caller.started,
+            timeout: caller.timeout,
+            copy,
+        };
+        let write = |outputs: &[Tensor]| response(version, id, &wanted, outputs);
+        Ok(self.0.infer(request, write).await?.0)
+    }
+}
+
+/// Which signature is asked for, and its inputs.
+fn read(mut req: ModelInferRequest, version: &Version) -> Served<(usize, Vec<Tensor>)> {
+    let parameter = req.parameters.get("signature_name");
+    let name = match parameter.and_then(|parameter| parameter.parameter_choice.as_ref()) {
+        Some(ParameterChoice::StringParam(name)) => name.clone(),
+        _ => String::new(),
+    };
+    let (at, signature) = version.signature(&name)?;
+    Ok((at, inputs(&mut req, signature)?))
 }
 
 fn pick(number: &str) -> Served<Pick<'static>> {
@@ -202,9 +253,9 @@ impl GrpcInferenceService for Api {
         &self,
         req: Request<ModelMetadataRequest>,
     ) -> Result<Response<ModelMetadataResponse>, Status> {
-        let (started, timeout) = (Instant::now(), timeout(&req));
-        let ModelMetadataRequest { name, version } = req.into_inner();
-        let version = self.find(&name, &version, started, timeout).await;
+        let (caller, ModelMetadataRequest { name, version }) = Caller::of(req);
+        let pick = pick(&version).map_err(status)?;
+        let version = self.looked_at(&caller, &name, pick).await;
         let version = version.map_err(status)?;
         let table = self.0.models.table();
         let model = table.known(&name).map_err(status)?;
@@ -222,41 +273,9 @@ impl GrpcInferenceService for Api {
         &self,
         req: Request<ModelInferRequest>,
     ) -> Result<Response<ModelInferResponse>, Status> {
-        let (started, timeout) = (Instant::now(), timeout(&req));
-        let mut req = req.into_inner();
-        let done = async {
-            let _place = self.0.place()?;
-            let (model, number) = (&req.model_name, &req.model_version);
-            let version = self.find(model, number, started, timeout).await?;
-            let parameter = req.parameters.get("signature_name");
-            let name = match parameter.and_then(|parameter| parameter.parameter_choice.as_ref()) {
-                Some(ParameterChoice::StringParam(name)) => name.clone(),
-                _ => String::new(),
-            };
-            let (at, signature) = version.signature(&name)?;
-            let wanted: Vec<String> = std::mem::take(&mut req.outputs)
-                .into_iter()
-                .map(|output| output.name)
-                .collect();
-            let known = |name: &&String| signature.outputs.iter().any(|port| port.name == **name);
-            if let Some(name) = wanted.iter().find(|name| !known(name)) {
-                return Err(ServeError::invalid(format!(
-                    "unexpected inference output `{name}` for model `{}`",
-                    version.model
-                )));
-            }
-            let request = infer::Request {
-                version: &version,
-                signature: at,
-                inputs: inputs(&mut req, signature)?,
-                started,
-                timeout,
-            };
-            let id = std::mem::take(&mut req.id);
-            let write = |outputs: &[Tensor]| response(&version, id, &wanted, outputs);
-            Ok(self.0.infer(request, write).await?.0)
-        };
-        done.await.map(Response::new).map_err(status)
+        let (caller, req) = Caller::of(req);
+        let answered = self.infer(&caller, req).await;
+        answered.map(Response::new).map_err(status)
     }
 
     async fn repository_index(

@@ -1,6 +1,6 @@
 //! TensorFlow Serving's PredictionService and ModelService.
 
-use super::{Api, status, timeout};
+use super::{Api, Caller, count, status};
 use crate::error::{Result as Served, ServeError};
 use crate::examples;
 use crate::infer;
@@ -21,10 +21,10 @@ use crate::runtime::tensorflow::value;
 use crate::runtime::warm_up::by_examples;
 use crate::tensor::{Port, Tensor};
 use crate::tensor_proto;
-use prost::Message as _;
+use crate::traffic::shadow::Copy;
+use prost::Message;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use tonic::{Request, Response, Status};
 
 /// The only kind of metadata that there is.
@@ -32,52 +32,94 @@ const SIGNATURES: &str = "signature_def";
 /// Tasks of one MultiInference.
 const TASKS_MAX: usize = 64;
 
-impl Api {
-    async fn version(
-        &self,
-        spec: &ModelSpec,
-        started: Instant,
-        timeout: Option<Duration>,
-    ) -> Served<Arc<Version>> {
-        let pick = match &spec.version_choice {
-            None => Pick::Latest,
-            Some(VersionChoice::VersionLabel(label)) => Pick::Label(label),
-            Some(VersionChoice::Version(number)) => Pick::Number(
-                u64::try_from(*number)
-                    .map_err(|_| ServeError::invalid(format!("`{number}` is no version number")))?,
-            ),
-        };
-        self.0.version(&spec.name, pick, started, timeout).await
-    }
+/// Inputs as a message has them.
+trait Inputs: Message + Clone + 'static {
+    /// As a signature takes them.
+    fn read(self, signature: &Signature) -> Served<Vec<Tensor>>;
+}
 
-    /// Runs what `inputs` makes for the signature that `spec` names.
-    async fn run<T>(
+impl Inputs for PredictRequest {
+    fn read(self, _: &Signature) -> Served<Vec<Tensor>> {
+        let inputs = self.inputs.into_iter();
+        inputs
+            .map(|(name, proto)| tensor_proto::read(&name, proto))
+            .collect()
+    }
+}
+
+/// Examples.
+impl Inputs for Input {
+    fn read(self, signature: &Signature) -> Served<Vec<Tensor>> {
+        by_examples(signature, Some(self))
+    }
+}
+
+fn pick(spec: &ModelSpec) -> Served<Pick<'_>> {
+    Ok(match &spec.version_choice {
+        None => Pick::Latest,
+        Some(VersionChoice::VersionLabel(label)) => Pick::Label(label),
+        Some(VersionChoice::Version(number)) => Pick::Number(
+            u64::try_from(*number)
+                .map_err(|_| ServeError::invalid(format!("`{number}` is no version number")))?,
+        ),
+    })
+}
+
+impl Api {
+    /// Runs inputs by the signature that `spec` names.
+    async fn run<I: Inputs, T>(
         &self,
+        caller: &Caller,
         spec: &ModelSpec,
-        started: Instant,
-        timeout: Option<Duration>,
-        inputs: impl FnOnce(&Signature) -> Served<Vec<Tensor>>,
+        inputs: I,
         write: impl FnOnce(&Signature, &[Tensor]) -> Served<T>,
     ) -> Result<(T, ModelSpec), Status> {
         let done = async {
             let _place = self.0.place()?;
-            let version = self.version(spec, started, timeout).await?;
-            let (at, signature) = version.signature(&spec.signature_name)?;
-            let request = infer::Request {
-                version: &version,
-                signature: at,
-                inputs: inputs(signature)?,
-                started,
-                timeout,
-            };
-            let written = self
-                .0
-                .infer(request, |outputs| write(signature, outputs))
-                .await?;
-            let used = used(&version, &signature.name);
-            Ok((written.0, used))
+            let (version, trial) = self.predictor(caller, &spec.name, pick(spec)?).await?;
+            let ticket = trial.as_ref().and_then(|trial| trial.ticket.clone());
+            let copy = ticket.map(|ticket| {
+                let (copied, name) = (inputs.clone(), spec.signature_name.clone());
+                let read = move |version: &Version| {
+                    let (at, signature) = version.signature(&name)?;
+                    Ok((at, copied.read(signature)?))
+                };
+                Copy {
+                    ticket,
+                    bytes: inputs.encoded_len(),
+                    read: Box::new(read),
+                }
+            });
+            let answered = self
+                .run_on(caller, &version, spec, inputs, copy, write)
+                .await;
+            count(trial.as_ref(), answered.is_err(), caller);
+            answered
         };
         done.await.map_err(status)
+    }
+
+    async fn run_on<I: Inputs, T>(
+        &self,
+        caller: &Caller,
+        version: &Arc<Version>,
+        spec: &ModelSpec,
+        inputs: I,
+        copy: Option<Copy>,
+        write: impl FnOnce(&Signature, &[Tensor]) -> Served<T>,
+    ) -> Served<(T, ModelSpec)> {
+        let (at, signature) = version.signature(&spec.signature_name)?;
+        let request = infer::Request {
+            version,
+            signature: at,
+            inputs: inputs.read(signature)?,
+            started: caller.started,
+            timeout: caller.timeout,
+            copy,
+        };
+        let write = |outputs: &[Tensor]| write(signature, outputs);
+        let (written, _) = self.0.infer(request, write).await?;
+        Ok((written, used(version, &signature.name)))
     }
 }
 
@@ -129,19 +171,9 @@ impl PredictionService for Api {
         &self,
         req: Request<PredictRequest>,
     ) -> Result<Response<PredictResponse>, Status> {
-        let (started, timeout) = (Instant::now(), timeout(&req));
-        let PredictRequest {
-            model_spec,
-            inputs,
-            output_filter,
-        } = req.into_inner();
-        let spec = spec(model_spec)?;
-        let read = |_: &Signature| -> Served<Vec<Tensor>> {
-            inputs
-                .into_iter()
-                .map(|(name, proto)| tensor_proto::read(&name, proto))
-                .collect()
-        };
+        let (caller, mut req) = Caller::of(req);
+        let spec = spec(req.model_spec.take())?;
+        let output_filter = std::mem::take(&mut req.output_filter);
         let write = |signature: &Signature, outputs: &[Tensor]| {
             let known = |name: &&String| signature.outputs.iter().any(|port| port.name == **name);
             if let Some(name) = output_filter.iter().find(|name| !known(name)) {
@@ -157,7 +189,7 @@ impl PredictionService for Api {
                 .map(|output| (output.name.clone(), tensor_proto::write(output)))
                 .collect::<HashMap<_, _>>())
         };
-        let (outputs, used) = self.run(&spec, started, timeout, read, write).await?;
+        let (outputs, used) = self.run(&caller, &spec, req, write).await?;
         Ok(Response::new(PredictResponse {
             outputs,
             model_spec: Some(used),
@@ -168,11 +200,9 @@ impl PredictionService for Api {
         &self,
         req: Request<ClassificationRequest>,
     ) -> Result<Response<ClassificationResponse>, Status> {
-        let (started, timeout) = (Instant::now(), timeout(&req));
-        let ClassificationRequest { model_spec, input } = req.into_inner();
-        let spec = spec(model_spec)?;
-        let read = |signature: &Signature| by_examples(signature, input);
-        let (result, used) = self.run(&spec, started, timeout, read, classified).await?;
+        let (caller, ClassificationRequest { model_spec, input }) = Caller::of(req);
+        let (spec, input) = (spec(model_spec)?, input.unwrap_or_default());
+        let (result, used) = self.run(&caller, &spec, input, classified).await?;
         Ok(Response::new(ClassificationResponse {
             result: Some(result),
             model_spec: Some(used),
@@ -183,11 +213,9 @@ impl PredictionService for Api {
         &self,
         req: Request<RegressionRequest>,
     ) -> Result<Response<RegressionResponse>, Status> {
-        let (started, timeout) = (Instant::now(), timeout(&req));
-        let RegressionRequest { model_spec, input } = req.into_inner();
-        let spec = spec(model_spec)?;
-        let read = |signature: &Signature| by_examples(signature, input);
-        let (result, used) = self.run(&spec, started, timeout, read, regressed).await?;
+        let (caller, RegressionRequest { model_spec, input }) = Caller::of(req);
+        let (spec, input) = (spec(model_spec)?, input.unwrap_or_default());
+        let (result, used) = self.run(&caller, &spec, input, regressed).await?;
         Ok(Response::new(RegressionResponse {
             result: Some(result),
             model_spec: Some(used),
@@ -198,8 +226,8 @@ impl PredictionService for Api {
         &self,
         req: Request<MultiInferenceRequest>,
     ) -> Result<Response<MultiInferenceResponse>, Status> {
-        let (started, timeout) = (Instant::now(), timeout(&req));
-        let MultiInferenceRequest { tasks, input } = req.into_inner();
+        let (caller, MultiInferenceRequest { tasks, input }) = Caller::of(req);
+        let input = input.unwrap_or_default();
         if tasks.len() > TASKS_MAX {
             return Err(Status::invalid_argument(format!(
                 "{} tasks are more than {TASKS_MAX}",
@@ -209,7 +237,6 @@ impl PredictionService for Api {
         let mut results = Vec::new();
         for task in tasks {
             let spec = spec(task.model_spec)?;
-            let read = |signature: &Signature| by_examples(signature, input.clone());
             let method = task.method_name;
             let write = |signature: &Signature, outputs: &[Tensor]| match method.as_str() {
                 "tensorflow/serving/classify" => {
@@ -222,7 +249,7 @@ impl PredictionService for Api {
                     "`method_name` is `{other}`; it is `tensorflow/serving/classify` or `tensorflow/serving/regress`"
                 ))),
             };
-            let (result, used) = self.run(&spec, started, timeout, read, write).await?;
+            let (result, used) = self.run(&caller, &spec, input.clone(), write).await?;
             results.push(InferenceResult {
                 model_spec: Some(used),
                 result: Some(result),
@@ -235,17 +262,19 @@ impl PredictionService for Api {
         &self,
         req: Request<GetModelMetadataRequest>,
     ) -> Result<Response<GetModelMetadataResponse>, Status> {
-        let (started, timeout) = (Instant::now(), timeout(&req));
+        let (caller, req) = Caller::of(req);
         let GetModelMetadataRequest {
             model_spec,
             metadata_field,
-        } = req.into_inner();
+        } = req;
         if metadata_field != [SIGNATURES] {
             return Err(Status::invalid_argument(format!(
                 "`metadata_field` is [`{SIGNATURES}`]; got {metadata_field:?}"
             )));
         }
-        let version = self.version(&spec(model_spec)?, started, timeout).await;
+        let spec = spec(model_spec)?;
+        let pick = pick(&spec).map_err(status)?;
+        let version = self.looked_at(&caller, &spec.name, pick).await;
         let version = version.map_err(status)?;
         let signatures = version.runtime.signatures().iter();
         let map = SignatureDefMap {

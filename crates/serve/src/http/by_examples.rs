@@ -1,7 +1,7 @@
 //! TensorFlow Serving's `:classify` and `:regress`: rows of named features in JSON, as tf.Examples or as a matrix.
 
 use super::json::{self, Odd, write_nested, write_text};
-use super::{Call, Reply, Shared, infer};
+use super::{Call, Reply, Run, Shared, copy, infer};
 use crate::error::{Result, ServeError};
 use crate::examples::{self, of_row};
 use crate::models::Version;
@@ -24,7 +24,26 @@ pub(super) async fn answer(
     version: &Arc<Version>,
     write: Write,
 ) -> Result<Reply> {
-    let mut body: serde_json::Map<String, Value> = serde_json::from_slice(&call.body)
+    let (at, inputs) = request(&call.body, version)?;
+    let signature = &version.runtime.signatures()[at];
+    let run = Run {
+        version,
+        signature: at,
+        inputs,
+        timeout: None,
+        copy: copy(call, |body| {
+            move |version: &Version| request(&body, version)
+        }),
+    };
+    infer(shared, call, run, |outputs| {
+        Ok(Reply::json(write(signature, outputs)?))
+    })
+    .await
+}
+
+/// Which signature is asked for, and its inputs.
+fn request(body: &[u8], version: &Version) -> Result<(usize, Vec<Tensor>)> {
+    let mut body: serde_json::Map<String, Value> = serde_json::from_slice(body)
         .map_err(|error| ServeError::invalid(format!("the body is no JSON object: {error}")))?;
     let asked = body.get("signature_name").and_then(Value::as_str);
     let (at, signature) = version.signature(asked.unwrap_or(""))?;
@@ -44,10 +63,7 @@ pub(super) async fn answer(
     } else {
         matrix(signature, &context, &examples)?
     };
-    infer(shared, call, version, at, inputs, None, |outputs| {
-        Ok(Reply::json(write(signature, outputs)?))
-    })
-    .await
+    Ok((at, inputs))
 }
 
 fn no_object(row: usize) -> ServeError {

@@ -11,6 +11,8 @@ use crate::infer::{self, Shared};
 use crate::metrics;
 use crate::models::{Pick, Version};
 use crate::tensor::Tensor;
+use crate::traffic::Trial;
+use crate::traffic::shadow;
 use base::Code;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
@@ -33,6 +35,8 @@ struct Call {
     started: Instant,
     /// How long it waited for its version to be loaded, where it asks for times.
     load: OnceLock<Duration>,
+    /// Where its version was given to it by the model's traffic.
+    trial: OnceLock<Trial>,
 }
 
 /// An answer before it has a form of HTTP.
@@ -113,12 +117,21 @@ async fn answer(shared: &Shared, req: Request<Incoming>, started: Instant) -> Re
         body,
         started,
         load: OnceLock::new(),
+        trial: OnceLock::new(),
     };
+    let reply = reply(shared, &call, &path).await;
+    if let Some(trial) = call.trial.get() {
+        trial.answered(reply.is_err(), started.elapsed());
+    }
+    reply
+}
+
+async fn reply(shared: &Shared, call: &Call, path: &[&str]) -> Result<Reply> {
     match path[..] {
         ["v1", "models", ref rest @ ..] if !rest.is_empty() => {
-            tfs::answer(shared, &call, rest).await
+            tfs::answer(shared, call, rest).await
         }
-        ["v2", ref rest @ ..] => oip::answer(shared, &call, rest).await,
+        ["v2", ref rest @ ..] => oip::answer(shared, call, rest).await,
         ["metrics"] | ["monitoring", "prometheus", "metrics"] => Ok(Reply {
             content_type: "text/plain; version=0.0.4",
             ..Reply::json(metrics::text(&shared.models.table(), &shared.loader.loads).into_bytes())
@@ -155,8 +168,37 @@ fn wants(call: &Call, method: &Method) -> Result<()> {
     )))
 }
 
-/// The version that answers; it may have to be loaded, within the request's time.
+/// The version that predicts; where the request names none, by the model's traffic.
+async fn predictor(
+    shared: &Shared,
+    call: &Call,
+    model: &str,
+    pick: Pick<'_>,
+    timeout: Option<Duration>,
+) -> Result<Arc<Version>> {
+    let header = |name: &str| {
+        let value = call.headers.get(name)?.to_str();
+        value.ok().map(str::to_owned)
+    };
+    let (pick, trial) = shared.route(model, pick, header)?;
+    if let Some(trial) = trial {
+        call.trial.get_or_init(|| trial);
+    }
+    find(shared, call, model, pick, timeout).await
+}
+
+/// The version that is looked at.
 async fn version(
+    shared: &Shared,
+    call: &Call,
+    model: &str,
+    pick: Pick<'_>,
+) -> Result<Arc<Version>> {
+    find(shared, call, model, shared.standing(model, pick), None).await
+}
+
+/// A version; it may have to be loaded, within the request's time.
+async fn find(
     shared: &Shared,
     call: &Call,
     model: &str,
@@ -187,22 +229,42 @@ fn own_timeout(call: &Call, timeout: Option<Duration>) -> Result<Option<Duration
     }
 }
 
+/// A copy of the request for a version that is only compared, where it is one of those that are copied.
+fn copy<R>(call: &Call, read: impl FnOnce(Bytes) -> R) -> Option<shadow::Copy>
+where
+    R: FnOnce(&Version) -> Result<(usize, Vec<Tensor>)> + Send + 'static,
+{
+    let ticket = call.trial.get()?.ticket.clone()?;
+    Some(shadow::Copy {
+        ticket,
+        bytes: call.body.len(),
+        read: Box::new(read(call.body.clone())),
+    })
+}
+
+/// What is run, and for whom.
+struct Run<'a> {
+    version: &'a Arc<Version>,
+    signature: usize,
+    inputs: Vec<Tensor>,
+    timeout: Option<Duration>,
+    copy: Option<shadow::Copy>,
+}
+
 /// Runs inputs and writes what came by `write`; says where the time went to who asks.
 async fn infer(
     shared: &Shared,
     call: &Call,
-    version: &Arc<Version>,
-    signature: usize,
-    inputs: Vec<Tensor>,
-    timeout: Option<Duration>,
+    run: Run<'_>,
     write: impl FnOnce(&[Tensor]) -> Result<Reply>,
 ) -> Result<Reply> {
     let request = infer::Request {
-        version,
-        signature,
-        inputs,
+        version: run.version,
+        signature: run.signature,
+        inputs: run.inputs,
         started: call.started,
-        timeout: own_timeout(call, timeout)?,
+        timeout: own_timeout(call, run.timeout)?,
+        copy: run.copy,
     };
     let (mut reply, timing) = shared.infer(request, write).await?;
     if call.headers.contains_key(TIMING_HEADER) {

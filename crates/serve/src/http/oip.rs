@@ -2,7 +2,7 @@
 //! extensions for binary tensors and for the model repository.
 
 use super::json::{Json, Odd, write_nested, write_text};
-use super::{Call, Reply, Shared, infer, version, wants};
+use super::{Call, Reply, Run, Shared, copy, infer, predictor, version, wants};
 use crate::error::{Result, ServeError};
 use crate::loader::OrderKind;
 use crate::models::{Model, Pick, Version};
@@ -58,6 +58,10 @@ pub(super) async fn answer(shared: &Shared, call: &Call, path: &[&str]) -> Resul
             shared.loader.order(OrderKind::Unload, model).await?;
             Ok(Reply::value(&json!({})))
         }
+        ["models", model, "traffic"] => {
+            wants(call, &Method::GET)?;
+            traffic(shared, model)
+        }
         ["models", model, rest @ ..] => {
             let (pick, rest) = match rest {
                 ["versions", number, rest @ ..] => match number.parse() {
@@ -74,7 +78,7 @@ pub(super) async fn answer(shared: &Shared, call: &Call, path: &[&str]) -> Resul
             match rest {
                 [] => {
                     wants(call, &Method::GET)?;
-                    let version = version(shared, call, model, pick, None).await?;
+                    let version = version(shared, call, model, pick).await?;
                     let table = shared.models.table();
                     Ok(Reply::value(&metadata(&version, table.known(model)?)))
                 }
@@ -92,7 +96,7 @@ pub(super) async fn answer(shared: &Shared, call: &Call, path: &[&str]) -> Resul
 
 fn unknown() -> ServeError {
     ServeError::not_found(
-        "the path is not known; it is /v2, /v2/health/{live,ready}, /v2/models/NAME[/versions/NUMBER][/ready|/infer], /v2/repository/index or /v2/repository/models/NAME/{load,unload}",
+        "the path is not known; it is /v2, /v2/health/{live,ready}, /v2/models/NAME[/versions/NUMBER][/ready|/infer], /v2/models/NAME/traffic, /v2/repository/index or /v2/repository/models/NAME/{load,unload}",
     )
 }
 
@@ -114,6 +118,17 @@ fn metadata(version: &Version, model: &Model) -> Value {
         "inputs": ports(&signature.inputs),
         "outputs": ports(&signature.outputs),
     })
+}
+
+/// Who answers requests that name no version, and how they fare.
+fn traffic(shared: &Shared, model: &str) -> Result<Reply> {
+    let table = shared.models.table();
+    match &table.known(model)?.traffic {
+        Some(traffic) => Ok(Reply::value(&traffic.json())),
+        None => Err(ServeError::not_found(format!(
+            "model `{model}` shares no requests among its versions: its model.toml has no `[traffic]`"
+        ))),
+    }
 }
 
 fn index(shared: &Shared, call: &Call) -> Result<Reply> {
@@ -160,21 +175,11 @@ struct Asked {
 }
 
 async fn predict(shared: &Shared, call: &Call, model: &str, pick: Pick<'_>) -> Result<Reply> {
-    let (inputs, asked) = request(call)?;
-    let version = &version(shared, call, model, pick, asked.timeout).await?;
-    let (at, signature) = version.signature(asked.signature.as_deref().unwrap_or(""))?;
-    // A model of one input takes it under any name; several names may be its columns.
-    let are_columns = inputs.len() > signature.inputs.len()
-        || inputs.iter().all(|input| {
-            input.shape.iter().product::<usize>() == input.n_rows()
-                && signature.columns.len() > 1
-                && signature.columns.get(&input.name).is_some()
-        });
-    let inputs = if are_columns && signature.inputs.len() == 1 && !signature.columns.is_empty() {
-        records::join(&inputs, signature)?
-    } else {
-        inputs
-    };
+    let length = length(call)?;
+    let (inputs, asked) = request(&call.body, length)?;
+    let version = &predictor(shared, call, model, pick, asked.timeout).await?;
+    let (at, inputs) = arrange(inputs, &asked, version)?;
+    let signature = &version.runtime.signatures()[at];
     for (name, _) in &asked.outputs {
         if !signature.outputs.iter().any(|port| port.name == *name) {
             let known: Vec<&str> = signature
@@ -189,27 +194,58 @@ async fn predict(shared: &Shared, call: &Call, model: &str, pick: Pick<'_>) -> R
             )));
         }
     }
-    let timeout = asked.timeout;
-    infer(shared, call, version, at, inputs, timeout, |outputs| {
+    let run = Run {
+        version,
+        signature: at,
+        inputs,
+        timeout: asked.timeout,
+        copy: copy(call, |body| {
+            move |version: &Version| {
+                let (inputs, asked) = request(&body, length)?;
+                arrange(inputs, &asked, version)
+            }
+        }),
+    };
+    infer(shared, call, run, |outputs| {
         response(version, &asked, outputs)
     })
     .await
 }
 
-fn request(call: &Call) -> Result<(Vec<Tensor>, Asked)> {
-    let header = call.headers.get(LENGTH_HEADER);
-    let length = match header.map(|value| value.to_str().ok().and_then(|text| text.parse().ok())) {
-        None => call.body.len(),
-        Some(Some(length)) if length <= call.body.len() => length,
-        Some(_) => {
-            return Err(ServeError::invalid(format!(
-                "header `{LENGTH_HEADER}` is no length within the body of {} bytes",
-                call.body.len()
-            )));
-        }
+/// Which signature is asked for, and its inputs: a model of one input takes it under any name, and several names may be
+/// its columns.
+fn arrange(inputs: Vec<Tensor>, asked: &Asked, version: &Version) -> Result<(usize, Vec<Tensor>)> {
+    let (at, signature) = version.signature(asked.signature.as_deref().unwrap_or(""))?;
+    let are_columns = inputs.len() > signature.inputs.len()
+        || inputs.iter().all(|input| {
+            input.shape.iter().product::<usize>() == input.n_rows()
+                && signature.columns.len() > 1
+                && signature.columns.get(&input.name).is_some()
+        });
+    let inputs = if are_columns && signature.inputs.len() == 1 && !signature.columns.is_empty() {
+        records::join(&inputs, signature)?
+    } else {
+        inputs
     };
-    let text = call.body.slice(..length);
-    let mut binary = call.body.slice(length..);
+    Ok((at, inputs))
+}
+
+/// Where the JSON of the body ends.
+fn length(call: &Call) -> Result<usize> {
+    let header = call.headers.get(LENGTH_HEADER);
+    match header.map(|value| value.to_str().ok().and_then(|text| text.parse().ok())) {
+        None => Ok(call.body.len()),
+        Some(Some(length)) if length <= call.body.len() => Ok(length),
+        Some(_) => Err(ServeError::invalid(format!(
+            "header `{LENGTH_HEADER}` is no length within the body of {} bytes",
+            call.body.len()
+        ))),
+    }
+}
+
+fn request(body: &Bytes, length: usize) -> Result<(Vec<Tensor>, Asked)> {
+    let text = body.slice(..length);
+    let mut binary = body.slice(length..);
     let mut asked = Asked::default();
     let mut inputs = None;
     let mut json = Json::new(&text);

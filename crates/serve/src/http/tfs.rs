@@ -2,7 +2,7 @@
 //! `:predict` in row and column format, `:classify`, `:regress`; versions by number or label.
 
 use super::json::{Json, Odd, write_nested, write_text};
-use super::{Call, Reply, Shared, by_examples, infer, version, wants};
+use super::{Call, Reply, Run, Shared, by_examples, copy, infer, predictor, version, wants};
 use crate::error::{Result, ServeError};
 use crate::models::{Pick, Version};
 use crate::records::{self, Rows, only_input};
@@ -40,14 +40,14 @@ pub(super) async fn answer(shared: &Shared, call: &Call, path: &[&str]) -> Resul
     let Some(verb) = verb else {
         wants(call, &Method::GET)?;
         return if is_metadata {
-            let version = version(shared, call, model, pick, None).await?;
+            let version = version(shared, call, model, pick).await?;
             Ok(Reply::value(&metadata(&version)))
         } else {
             status(shared, model, pick)
         };
     };
     wants(call, &Method::POST)?;
-    let version = version(shared, call, model, pick, None).await?;
+    let version = predictor(shared, call, model, pick, None).await?;
     match verb {
         "predict" => predict(shared, call, &version).await,
         "classify" => by_examples::answer(shared, call, &version, by_examples::classify).await,
@@ -148,8 +148,17 @@ enum Form {
 }
 
 async fn predict(shared: &Shared, call: &Call, version: &Arc<Version>) -> Result<Reply> {
-    let (at, inputs, form) = request(&call.body, version)?;
-    infer(shared, call, version, at, inputs, None, |outputs| {
+    let (signature, inputs, form) = request(&call.body, version)?;
+    let run = Run {
+        version,
+        signature,
+        inputs,
+        timeout: None,
+        copy: copy(call, |body| {
+            move |version: &Version| request(&body, version).map(|(at, inputs, _)| (at, inputs))
+        }),
+    };
+    infer(shared, call, run, |outputs| {
         Ok(Reply::json(match form {
             Form::Rows => predictions(outputs)?,
             Form::Columns => columns(outputs),

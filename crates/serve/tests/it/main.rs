@@ -11,5 +11,6 @@ mod oracle;
 mod repository;
 mod steps;
 mod tensorflow;
+mod traffic;
 mod warm_up;
 mod wire;

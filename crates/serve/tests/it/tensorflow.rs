@@ -23,11 +23,16 @@ pub(crate) struct Models {
     file: PathBuf,
 }
 
+/// Where TensorFlow, TensorFlow Serving's client and Triton's are.
+pub(crate) fn python() -> PathBuf {
+    e2e::python_and(PACKAGES, ALONE).expect("a package index with TensorFlow")
+}
+
 /// Installs what is needed and makes the models, once for all tests. Without the packages the tests fail.
 pub(crate) fn models() -> &'static Models {
     static MODELS: OnceLock<Models> = OnceLock::new();
     MODELS.get_or_init(|| {
-        let python = e2e::python_and(PACKAGES, ALONE).expect("a package index with TensorFlow");
+        let python = python();
         runtimes()
             .install("tensorflow", None)
             .expect("TensorFlow's library");
