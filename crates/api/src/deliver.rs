@@ -40,7 +40,16 @@ pub struct CheckSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// Bounds by metric. One that is missing or no number does not hold.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, Bounds>,
+    /// A file in the output with requests that the App's new Revision must answer before it gets any other: one JSON object a
+    /// line, `{"request": …}` and, where the answer is known, `"response": …`. They are sent to `/v1/models/MODEL:predict`, or
+    /// to the line's `"path"`. What a response does not mention may be anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<String>,
+    /// How far a number of an answer may be from the expected one, times that one's size or 1, whichever is more. Default 1e-4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<f64>,
 }
 
 /// From where to where a number may be; both ends belong to it.
@@ -54,6 +63,9 @@ pub struct Bounds {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<f64>,
 }
+
+/// See [`CheckSpec::tolerance`].
+pub const TOLERANCE: f64 = 1e-4;
 
 /// A part of the requests for a while, then all of them. Where callers fare worse meanwhile, the App's `rollout.stepBack` ends it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -115,6 +127,9 @@ pub struct DeliveryStatus {
     /// The App's Revision that was made; 0 when there is none.
     #[serde(default)]
     pub revision: u32,
+    /// Sample requests that the Revision answered rightly.
+    #[serde(default)]
+    pub samples: u32,
     /// Since when the Revision has its part of the requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::schema::Timestamp>)]

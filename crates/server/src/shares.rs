@@ -16,6 +16,9 @@ pub struct Canary {
     pub to: u32,
     /// What the new one gets, of a hundred.
     pub percent: u8,
+    /// It has its replicas, and gets nothing yet: it must answer sample requests first.
+    #[serde(default)]
+    pub is_closed: bool,
 }
 
 impl Canary {
@@ -39,10 +42,23 @@ pub fn of(app: &Object, spec: &AppSpec) -> Vec<TrafficShare> {
         return Vec::new();
     }
     match Canary::of(app) {
-        Some(Canary { from, to, percent }) => {
+        Some(Canary {
+            from, to, percent, ..
+        }) => {
             let share = |revision, percent| TrafficShare { revision, percent };
             vec![share(from, 100 - percent.min(100)), share(to, percent)]
         }
         None => spec.traffic.clone(),
     }
+}
+
+/// The same as callers come to them: a canary that is closed has its replicas and no request.
+pub fn open(app: &Object, spec: &AppSpec) -> Vec<TrafficShare> {
+    let mut shares = of(app, spec);
+    if let Some(canary) = Canary::of(app).filter(|canary| canary.is_closed) {
+        for share in &mut shares {
+            share.percent = if share.revision == canary.to { 0 } else { 100 };
+        }
+    }
+    shares
 }

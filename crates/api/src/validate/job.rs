@@ -127,10 +127,27 @@ fn check_delivery(spec: &JobSpec, deliver: &DeliverSpec, errors: &mut Errors) {
         if let Some(Err(why)) = check.file.as_deref().map(syntax::relative_path) {
             errors.add("spec.deliver.check.file", why);
         }
-        if check.metrics.is_empty() {
+        if let Some(Err(why)) = check.samples.as_deref().map(syntax::relative_path) {
+            errors.add("spec.deliver.check.samples", why);
+        }
+        if check.samples.is_some() && deliver.app.is_none() {
             errors.add(
-                "spec.deliver.check.metrics",
-                "is empty; leave `check` out to check nothing",
+                "spec.deliver.check.samples",
+                "is for an App's new Revision: name the App in `app`",
+            );
+        }
+        if let Some(tolerance) = check.tolerance
+            && !(tolerance.is_finite() && tolerance >= 0.0)
+        {
+            errors.add(
+                "spec.deliver.check.tolerance",
+                format!("is {tolerance}, at least 0 is wanted"),
+            );
+        }
+        if check.metrics.is_empty() && check.samples.is_none() {
+            errors.add(
+                "spec.deliver.check",
+                "has neither `metrics` nor `samples`; leave `check` out to check nothing",
             );
         }
         for (name, bounds) in &check.metrics {

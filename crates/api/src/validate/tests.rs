@@ -402,19 +402,22 @@ fn deliveries() {
         "Job",
         job(
             json!({"outputs": [{"name": "model"}, {"name": "log"}], "deliver": {"model": "m", "app": "a",
-                "check": {"metrics": {"auc": {"min": 0.8}}}, "canary": {"percent": 100, "for": "1m"}}}),
+                "check": {"metrics": {"auc": {"min": 0.8}}, "samples": "samples.jsonl", "tolerance": 0.01}, "canary": {"percent": 100, "for": "1m"}}}),
         ),
     );
     bad(
         "Job",
         job(
             json!({"outputs": [{"name": "x"}, {"name": "y"}], "deliver": {"model": "M", "canary": {"percent": 50},
-                "check": {"file": "../m", "metrics": {"auc": {}, "rmse": {"min": 2.0, "max": 1.0}}}}}),
+                "check": {"file": "../m", "samples": "/s", "tolerance": -1, "metrics": {"auc": {}, "rmse": {"min": 2.0, "max": 1.0}}}}}),
         ),
         &[
             "spec.deliver.model: has `M` at position 1; use lower-case letters, digits and `-`, and begin and end with a letter or digit",
             "spec.deliver.output: is needed: the Job has the outputs x, y",
             "spec.deliver.check.file: leads out of its directory by `..`",
+            "spec.deliver.check.samples: begins with `/`; a path relative to the replica's directory is expected",
+            "spec.deliver.check.samples: is for an App's new Revision: name the App in `app`",
+            "spec.deliver.check.tolerance: is -1, at least 0 is wanted",
             "spec.deliver.check.metrics.auc: needs `min` or `max`",
             "spec.deliver.check.metrics.rmse: has min 2 above max 1",
             "spec.deliver.canary: is about an App's requests: name the App in `app`",
@@ -428,7 +431,7 @@ fn deliveries() {
         &[
             "spec.deliver: is not for arrays: many runs, and no one output",
             "spec.deliver.output: is `z`; the Job has outputs",
-            "spec.deliver.check.metrics: is empty; leave `check` out to check nothing",
+            "spec.deliver.check: has neither `metrics` nor `samples`; leave `check` out to check nothing",
         ],
     );
 }

@@ -2,32 +2,44 @@
 
 use e2e::{Installation, eventually};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(90);
+/// What is promised of a canary whose callers fare worse.
+const STEP_BACK_MAX: Duration = Duration::from_secs(30);
 /// One row, and what each model says to it (`crates/trees/tests/it/golden/answers.json`).
 const ROW: &str = r#"{"instances":[[2.04,-2.56,4.0]]}"#;
 const XGBOOST: f64 = 0.811_972_975_7;
 const LIGHTGBM: f64 = 0.525_841_842_6;
 
-/// Has a Job make a model with these files, and waits until it has succeeded.
+/// Has a Job make a model that measured these metrics, and waits until it has succeeded.
 #[track_caller]
 fn train(installation: &Installation, name: &str, model: (&str, &[u8]), metrics: &Value) {
+    let deliver = json!({
+        "model": "late",
+        "app": "web",
+        "check": {"file": "measured.json", "metrics": {"auc": {"min": 0.8}}},
+        "canary": {"percent": 50, "for": "3s"},
+    });
+    let measured = metrics.to_string();
+    let files = [model, ("measured.json", measured.as_bytes())];
+    make(installation, name, &files, &deliver);
+}
+
+/// Has a Job make these files and deliver them so, and waits until it has succeeded.
+#[track_caller]
+fn make(installation: &Installation, name: &str, files: &[(&str, &[u8])], deliver: &Value) {
     let code = installation.home().join(name);
     std::fs::create_dir_all(&code).expect("a directory");
-    std::fs::write(code.join(model.0), model.1).expect("written");
-    std::fs::write(code.join("measured.json"), metrics.to_string()).expect("written");
+    for (file, bytes) in files {
+        std::fs::write(code.join(file), bytes).expect("written");
+    }
     let spec = json!({
         "code": {"dir": name},
         "command": ["sh", "-c", "mkdir $MOONSHOT_OUTPUTS/model && cp * $MOONSHOT_OUTPUTS/model"],
         "outputs": [{"name": "model"}],
         "resources": {"cpu": "10m", "memory": "64Mi"},
-        "deliver": {
-            "model": "late",
-            "app": "web",
-            "check": {"file": "measured.json", "metrics": {"auc": {"min": 0.8}}},
-            "canary": {"percent": 50, "for": "3s"},
-        },
+        "deliver": deliver,
     });
     let manifest =
         format!("apiVersion: moonshot/v1\nkind: Job\nmetadata: {{name: {name}}}\nspec: {spec}\n");
@@ -74,12 +86,13 @@ fn ends(installation: &Installation, job: &str, phase: &str) -> String {
     found["message"].as_str().unwrap_or_default().to_owned()
 }
 
+const APP: &str = "apiVersion: moonshot/v1\nkind: App\nmetadata: {name: web}\nspec:\n  model: {uri: model://late}\n  replicas: 1\n  \
+                   rollout: {drain: 200ms, progressDeadline: 8s}\n  route: {auth: none}\n  \
+                   template: {resources: {cpu: 300m, memory: 128Mi}}\n";
+
 #[test]
 fn good_models_reach_callers_by_a_canary_and_bad_ones_never_do() {
     let mut installation = Installation::start(&[]);
-    let app = "apiVersion: moonshot/v1\nkind: App\nmetadata: {name: web}\nspec:\n  model: {uri: model://late}\n  replicas: 1\n  \
-               rollout: {drain: 200ms, progressDeadline: 8s}\n  route: {auth: none}\n  \
-               template: {resources: {cpu: 300m, memory: 128Mi}}\n";
     let xgboost = golden("xgboost.json");
     let lightgbm = golden("lightgbm.txt");
 
@@ -91,7 +104,7 @@ fn good_models_reach_callers_by_a_canary_and_bad_ones_never_do() {
         &json!({"auc": 0.9, "note": "x"}),
     );
     assert!(ends(&installation, "one", "Delivered").contains("no app `web` yet"));
-    installation.apply(app);
+    installation.apply(APP);
     installation.wait_for("app", "web", &["Ready"], PATIENCE);
     eventually("the first answers", PATIENCE, || {
         says(&installation, XGBOOST)
@@ -144,7 +157,7 @@ fn good_models_reach_callers_by_a_canary_and_bad_ones_never_do() {
             says(&installation, LIGHTGBM)
         });
     }
-    assert!(installation.apply(app).contains("unchanged"));
+    assert!(installation.apply(APP).contains("unchanged"));
 
     // One that cannot be loaded is measured well, becomes a version, and never answers.
     train(
@@ -160,10 +173,119 @@ fn good_models_reach_callers_by_a_canary_and_bad_ones_never_do() {
     assert!(told.contains("job/four was not delivered"), "{told}");
 
     // Nor does it come in by another change: the App keeps the version that it serves.
-    installation.apply(&app.replace("cpu: 300m", "cpu: 250m"));
+    installation.apply(&APP.replace("cpu: 300m", "cpu: 250m"));
     eventually("the changed App serves", PATIENCE, || {
         let object = installation.get("app", "web").expect("it is there");
         object["status"]["stableRevision"] == 4
     });
     assert!(says(&installation, LIGHTGBM));
+}
+
+/// The golden model with another name for its third column.
+fn named(third: &str) -> Vec<u8> {
+    let mut model: Value = serde_json::from_slice(&golden("xgboost.json")).expect("JSON");
+    model["learner"]["feature_names"] = json!(["a", "b", third]);
+    model.to_string().into_bytes()
+}
+
+/// Asks with a record, with a third column or without; whether it was answered.
+fn ask(installation: &Installation, third: bool) -> bool {
+    let mut record = json!({"a": 2.04, "b": -2.56});
+    if third {
+        record["c"] = json!(4);
+    }
+    let body = json!({ "instances": [record] }).to_string();
+    let path = "/default/web/v1/models/late:predict";
+    installation.ask("POST", path, &body, false).0 == 200
+}
+
+#[test]
+fn a_model_that_fails_its_samples_or_its_callers_leaves_the_app_as_it_was() {
+    let installation = Installation::start(&[]);
+    let xgboost = named("c");
+    let deliver = |check: Value, percent: u32| json!({"model": "late", "app": "web", "check": check, "canary": {"percent": percent, "for": "5m"}});
+    let samples = |answer: f64| {
+        let expected = json!({ "predictions": [answer] });
+        let rows: Value = serde_json::from_str(ROW).expect("JSON");
+        let first = json!({ "request": rows });
+        let second = json!({"request": rows, "response": expected});
+        format!("{first}\n{second}\n").into_bytes()
+    };
+    let check = json!({"samples": "samples.jsonl"});
+    let model = ("model.json", xgboost.as_slice());
+
+    // The first has nobody before it.
+    let wrong = samples(9.0);
+    let files = [model, ("samples.jsonl", wrong.as_slice())];
+    make(&installation, "one", &files, &deliver(check.clone(), 100));
+    ends(&installation, "one", "Delivered");
+    installation.apply(APP);
+    installation.wait_for("app", "web", &["Ready"], PATIENCE);
+    eventually("the first answers", PATIENCE, || ask(&installation, true));
+
+    // One that answers otherwise than its maker says gets no request.
+    let lightgbm = golden("lightgbm.txt");
+    let right = samples(XGBOOST);
+    let right = ("samples.jsonl", right.as_slice());
+    let files = [("model.txt", lightgbm.as_slice()), right];
+    make(&installation, "two", &files, &deliver(check.clone(), 50));
+    let mut asked = 0;
+    eventually("the second is judged", PATIENCE, || {
+        assert!(
+            says(&installation, XGBOOST),
+            "the first answers all the time"
+        );
+        asked += 1;
+        delivery(&installation, "two")["phase"] == "NotTaken"
+    });
+    assert!(asked > 1);
+    let why = ends(&installation, "two", "NotTaken");
+    let told = "app `web` keeps its revision: sample request 2: `predictions[0]` is 0.5258";
+    assert!(why.starts_with(told), "{why}");
+    assert!(why.ends_with("0.8119729757 is expected"), "{why}");
+    let told = installation.run(&["why", "app/web"]).ok();
+    assert!(told.contains("sample request 2"), "{told}");
+    let files = [model, ("samples.jsonl", b"{}\n".as_slice())];
+    make(&installation, "three", &files, &deliver(check.clone(), 50));
+    let why = ends(&installation, "three", "Refused");
+    assert!(
+        why.contains("`samples.jsonl` has no sample in line 1"),
+        "{why}"
+    );
+
+    // One that is right in its samples and refuses a twentieth of what callers send gives its share back.
+    let other = named("d");
+    let files = [("model.json", other.as_slice()), right];
+    make(&installation, "four", &files, &deliver(check, 50));
+    eventually("it has half of the requests", PATIENCE, || {
+        delivery(&installation, "four")["phase"] == "Canary"
+    });
+    let found = delivery(&installation, "four");
+    assert_eq!(
+        (&found["samples"], &found["revision"]),
+        (&json!(2), &json!(3))
+    );
+    let begun = Instant::now();
+    let (mut n, mut n_errors, mut looked) = (0, 0, begun);
+    eventually("it is given up", PATIENCE, || {
+        while looked.elapsed() < Duration::from_secs(1) {
+            n += 1;
+            // The two Revisions take turns: not always the same one gets the third column.
+            let has_third = n % 20 == (n / 20) % 2;
+            n_errors += usize::from(!ask(&installation, has_third));
+        }
+        looked = Instant::now();
+        delivery(&installation, "four")["phase"] == "NotTaken"
+    });
+    let took = begun.elapsed();
+    println!(
+        "the canary with 5 % of errors was given up after {took:.1?}; {n_errors} of {n} callers saw one"
+    );
+    assert!(took < STEP_BACK_MAX, "{took:?}");
+    let why = ends(&installation, "four", "NotTaken");
+    assert!(why.contains("went back from revision 3 to 1"), "{why}");
+    assert!(why.contains("were errors (") && n_errors > 0, "{why}");
+    eventually("all requests are answered", PATIENCE, || {
+        (0..40).all(|_| ask(&installation, true))
+    });
 }

@@ -1,6 +1,8 @@
 //! Delivers what succeeded Jobs have made. Reads what a Job measured, asks [`next`] what follows, and has
 //! [`crate::usecase::deliver`] do it. How far a delivery is stands in its Job.
 
+mod samples;
+
 use super::{Control, ControlError};
 use crate::error::UseError;
 use crate::shares::Canary;
@@ -99,6 +101,12 @@ async fn check(control: &Control, job: &Object, wanted: &DeliverSpec) -> Result<
                 let refused = refused(broken, metrics);
                 return put(control, job, wanted, DeliveryPhase::Checking, refused).await;
             }
+            // Samples that nobody can read are found before a Revision is made for them.
+            let has_samples = check.is_some_and(|check| check.samples.is_some());
+            if has_samples && let Err(why) = read_samples(control, job, &status, wanted).await? {
+                let refused = refused(why, metrics);
+                return put(control, job, wanted, DeliveryPhase::Checking, refused).await;
+            }
             (output, metrics)
         }
         Err(why) => {
@@ -164,20 +172,12 @@ async fn metrics(
     let check = wanted.check.as_ref();
     let file = check.and_then(|check| check.file.clone());
     let file = file.unwrap_or_else(|| METRICS_FILE.to_owned());
-    let tenant = TenantPath::new(&job.project).map_err(ControlError::Store)?;
-    let limit = METRICS_BYTES_MAX;
-    let read = control
-        .store
-        .file_of(&tenant, &output.digest, Path::new(&file), limit);
-    let found = match read.await {
-        Ok(Some(text)) => numbers(&text).map_err(|why| format!("`{file}` {why}")),
-        Ok(None) => Err(format!("output `{}` has no file `{file}`", output.name)),
-        // It comes back, or never; then somebody must look.
-        Err(error) if error.code() == Code::Unavailable => return Err(ControlError::Store(error)),
-        Err(error) => Err(format!("`{file}` cannot be read: {error}")),
-    };
+    let read = read_file(control, job, output, &file, METRICS_BYTES_MAX).await?;
+    let found = read.and_then(|text| numbers(&text).map_err(|why| format!("`{file}` {why}")));
+    // Where only samples are checked, metrics need not be there.
+    let is_wanted = check.is_some_and(|check| !check.metrics.is_empty());
     Ok(match found {
-        Err(_) if check.is_none() => Ok(BTreeMap::new()),
+        Err(_) if !is_wanted => Ok(BTreeMap::new()),
         found => found,
     })
 }
@@ -206,6 +206,8 @@ struct Seen {
     ready: u32,
     /// Whether the delivery's Revision has only a part of the requests.
     shares: bool,
+    /// Where a replica of it answers that must answer sample requests first.
+    closed: Option<String>,
     /// Why the delivery's Revision was given up, if it was.
     given_up: Option<String>,
 }
@@ -281,6 +283,10 @@ async fn watch(
         Some(app) => Some(seen(control, &app, delivery.revision).await?),
         None => None,
     };
+    let closed = seen.as_ref().and_then(|seen| seen.closed.as_ref());
+    if let Some(address) = closed {
+        return sample(control, job, wanted, delivery, address).await;
+    }
     match next(name, seen.as_ref(), wanted, delivery, control.now()) {
         Some(next) => put(control, job, wanted, delivery.phase, next).await,
         None => Ok(()),
@@ -289,6 +295,7 @@ async fn watch(
 
 async fn seen(control: &Control, app: &Object, number: u32) -> Result<Seen, ControlError> {
     let status: AppStatus = serde_json::from_value(app.status.clone()).unwrap_or_default();
+    let canary = Canary::of(app).filter(|canary| canary.to == number);
     let target = revision::target(app).unwrap_or(0);
     let mut given_up = None;
     let left = &app.desired["left"];
@@ -309,9 +316,117 @@ async fn seen(control: &Control, app: &Object, number: u32) -> Result<Seen, Cont
         } else {
             0
         },
-        shares: Canary::of(app).is_some_and(|canary| canary.to == number),
+        shares: canary.is_some(),
+        closed: canary
+            .filter(|canary| canary.is_closed)
+            .and_then(|_| address(&status, number)),
         given_up,
     })
+}
+
+/// Where a ready replica of a Revision answers.
+fn address(status: &AppStatus, revision: u32) -> Option<String> {
+    let group = format!("r{revision}");
+    let mut instances = status.instances.iter();
+    let ready = instances.find(|instance| instance.ready && instance.group == group)?;
+    let address = ready.addresses.get("http");
+    address.or(ready.addresses.values().next()).cloned()
+}
+
+/// Sends the sample requests to a replica that nobody else reaches yet, and lets callers come or goes back.
+async fn sample(
+    control: &Control,
+    job: &Object,
+    wanted: &DeliverSpec,
+    delivery: &DeliveryStatus,
+    address: &str,
+) -> Result<(), ControlError> {
+    let check = wanted.check.clone().unwrap_or_default();
+    let status: JobStatus = serde_json::from_value(job.status.clone()).unwrap_or_default();
+    let answered = match read_samples(control, job, &status, wanted).await? {
+        Ok(samples) => samples::ask(address, &wanted.model, &samples, check.tolerance)
+            .await
+            .map(|()| u32::try_from(samples.len()).unwrap_or(u32::MAX)),
+        Err(why) => Err(why),
+    };
+    let name = wanted.app.clone().unwrap_or_default();
+    let revision = delivery.revision;
+    let next = match &answered {
+        Ok(n) => DeliveryStatus {
+            message: format!("revision {revision} of app `{name}` answered {n} sample requests"),
+            samples: *n,
+            ..delivery.clone()
+        },
+        Err(why) => DeliveryStatus {
+            phase: DeliveryPhase::NotTaken,
+            message: format!("app `{name}` keeps its revision: {why}"),
+            ..delivery.clone()
+        },
+    };
+    let (uid, seen, now) = (job.uid, delivery.phase, control.now());
+    let request = Arc::new((wanted.clone(), name, next, answered.err()));
+    let written: Result<(), db::DbError> = control
+        .db
+        .write(Some(control.epoch), move |tx| {
+            let request = Arc::clone(&request);
+            Box::pin(async move {
+                let (wanted, name, next, why) = request.as_ref();
+                let Some(mut job) = deliver::still(tx, uid, seen).await? else {
+                    return Ok(());
+                };
+                match why {
+                    None => deliver::open(tx, &job, wanted, name, revision).await?,
+                    Some(why) => deliver::go_back(tx, &job, name, revision, why, now).await?,
+                }
+                deliver::put(tx, &mut job, wanted, next, now).await
+            })
+        })
+        .await;
+    Ok(written?)
+}
+
+/// The samples of the output; else what is wrong with them.
+async fn read_samples(
+    control: &Control,
+    job: &Object,
+    status: &JobStatus,
+    wanted: &DeliverSpec,
+) -> Result<Result<Vec<samples::Sample>, String>, ControlError> {
+    let output = match output(status, wanted) {
+        Ok(output) => output,
+        Err(why) => return Ok(Err(why)),
+    };
+    let check = wanted.check.as_ref();
+    let file = check.and_then(|check| check.samples.as_deref());
+    let file = file.unwrap_or_default();
+    let read = read_file(control, job, output, file, samples::BYTES_MAX);
+    Ok(read
+        .await?
+        .and_then(|text| samples::read(&text).map_err(|why| format!("`{file}` {why}"))))
+}
+
+/// A file of an output; else why it cannot be read.
+async fn read_file(
+    control: &Control,
+    job: &Object,
+    output: &OutputStatus,
+    file: &str,
+    limit: u64,
+) -> Result<Result<Vec<u8>, String>, ControlError> {
+    let tenant = TenantPath::new(&job.project).map_err(ControlError::Store)?;
+    let read = control
+        .store
+        .file_of(&tenant, &output.digest, Path::new(file), limit);
+    match read.await {
+        Ok(Some(text)) => Ok(Ok(text)),
+        Ok(None) => Ok(Err(format!(
+            "output `{}` has no file `{file}`",
+            output.name
+        ))),
+        // It comes back, or never; then somebody must look.
+        Err(error) if error.code() == Code::Unavailable => Err(ControlError::Store(error)),
+        Err(error) => Ok(Err(format!("`{file}` cannot be read: {error}"))),
+    }
 }
 
 /// Writes how far a delivery is, if it is still where it was seen.

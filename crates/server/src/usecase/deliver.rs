@@ -201,11 +201,17 @@ async fn revise(
         .find(|revision| revision.number == status.stable_revision);
     let percent = deliver.canary.unwrap_or_default().percent;
     let percent = percent.unwrap_or(CANARY_PERCENT);
-    let canary = stable.filter(|_| percent < 100).map(|stable| Canary {
-        from: stable.number,
-        to: number,
-        percent,
-    });
+    let check = deliver.check.as_ref();
+    let is_closed = check.is_some_and(|check| check.samples.is_some());
+    let canary = stable
+        .filter(|_| percent < 100 || is_closed)
+        .map(|stable| Canary {
+            from: stable.number,
+            to: number,
+            // Samples want one replica.
+            percent: if percent < 100 { percent } else { 1 },
+            is_closed,
+        });
     Canary::put(&mut app.desired, canary);
     app.updated_at = now;
     app.seq = objects::update(tx, &app).await?;
@@ -219,6 +225,51 @@ async fn revise(
     Ok(Taking::Made(number))
 }
 
+/// The App's new Revision answered its sample requests: callers come to it.
+pub async fn open(
+    tx: &mut Tx<'_>,
+    job: &Object,
+    deliver: &DeliverSpec,
+    app: &str,
+    revision: u32,
+) -> Result<(), DbError> {
+    let percent = deliver.canary.unwrap_or_default().percent;
+    if percent.unwrap_or(CANARY_PERCENT) >= 100 {
+        return give_all(tx, job, app, revision).await;
+    }
+    change_canary(tx, job, app, revision, |canary| {
+        Some(Canary {
+            is_closed: false,
+            ..canary
+        })
+    })
+    .await
+}
+
+/// The App's new Revision did not answer as it should: the one before is what the App shall have.
+pub async fn go_back(
+    tx: &mut Tx<'_>,
+    job: &Object,
+    app: &str,
+    revision: u32,
+    why: &str,
+    now: Time,
+) -> Result<(), DbError> {
+    let Some(mut app) = objects::get(tx, "App", &job.project, app).await? else {
+        return Ok(());
+    };
+    let Some(canary) = Canary::of(&app).filter(|canary| canary.to == revision) else {
+        return Ok(());
+    };
+    app.desired["target"] = json!(canary.from);
+    app.desired["left"] = json!({"revision": revision, "reason": why});
+    Canary::put(&mut app.desired, None);
+    app.updated_at = now;
+    app.seq = objects::update(tx, &app).await?;
+    let sentence = format!("revision {revision} gets no requests: {why}");
+    rows::record(tx, &app, true, "SteppedBack", &sentence, now).await
+}
+
 /// The canary ends well: its Revision gets all requests.
 pub async fn give_all(
     tx: &mut Tx<'_>,
@@ -226,11 +277,21 @@ pub async fn give_all(
     app: &str,
     revision: u32,
 ) -> Result<(), DbError> {
+    change_canary(tx, job, app, revision, |_| None).await
+}
+
+async fn change_canary(
+    tx: &mut Tx<'_>,
+    job: &Object,
+    app: &str,
+    revision: u32,
+    change: impl FnOnce(Canary) -> Option<Canary>,
+) -> Result<(), DbError> {
     let Some(mut app) = objects::get(tx, "App", &job.project, app).await? else {
         return Ok(());
     };
-    if Canary::of(&app).is_some_and(|canary| canary.to == revision) {
-        Canary::put(&mut app.desired, None);
+    if let Some(canary) = Canary::of(&app).filter(|canary| canary.to == revision) {
+        Canary::put(&mut app.desired, change(canary));
         app.seq = objects::update(tx, &app).await?;
     }
     Ok(())

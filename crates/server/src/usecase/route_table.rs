@@ -124,18 +124,20 @@ fn route(app: &Object, tokens: &[access::Token]) -> Option<Value> {
 /// When the newer of two Revisions is given up; only while requests are shared out.
 fn step_back(app: &Object, spec: &AppSpec) -> Option<Value> {
     let rule = spec.rollout.step_back.clone().unwrap_or_default();
-    let shares = shares::of(app, spec);
+    let shares = shares::open(app, spec);
     (!shares.is_empty()).then(|| {
         json!({
             "errors": rule.errors.unwrap_or(STEP_BACK_ERRORS),
             "latency": rule.latency.unwrap_or(STEP_BACK_LATENCY),
+            // Our own model server calls most faults of a model the caller's.
+            "refusals": spec.model.is_some(),
         })
     })
 }
 
 /// Shares by Revision: as was said, else everything to all that is ready, in proportion.
 fn percents(app: &Object, spec: &AppSpec, ready: &BTreeMap<u32, Vec<Value>>) -> BTreeMap<u32, u32> {
-    let shares = shares::of(app, spec);
+    let shares = shares::open(app, spec);
     if !shares.is_empty() {
         return shares
             .iter()

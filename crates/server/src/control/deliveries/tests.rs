@@ -21,6 +21,7 @@ fn seen(stable: u32, ready: u32, shares: bool) -> Seen {
         stable,
         ready,
         shares,
+        closed: None,
         given_up: None,
     }
 }
