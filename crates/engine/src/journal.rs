@@ -7,7 +7,7 @@ use crate::foreign::ForeignPod;
 use crate::group::ReplicaKey;
 use crate::observation::{Cursor, NodeReport, Observation, ReplicaReport};
 use base::Span;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -30,7 +30,11 @@ struct Rows<A> {
     replicas: BTreeMap<ReplicaKey, Row<A>>,
     /// By uid.
     foreign: BTreeMap<String, (u64, ForeignPod)>,
-    gone: VecDeque<(u64, Gone)>,
+    /// All of these by their counter: who asks what changed is answered without a look at the rest.
+    changes: BTreeMap<u64, Name>,
+    /// What is gone, by its counter, and the same by name.
+    gone: BTreeMap<u64, Name>,
+    gone_at: HashMap<Name, u64>,
 }
 
 struct Row<A> {
@@ -39,11 +43,26 @@ struct Row<A> {
     beside: A,
 }
 
-#[derive(PartialEq)]
-enum Gone {
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Name {
     Replica(ReplicaKey),
     Node(String),
     Foreign(String),
+}
+
+impl<A> Rows<A> {
+    /// Something is there, or there again, as of `changed`; `before` is its counter until now.
+    fn note(&mut self, name: Name, before: Option<u64>, changed: u64) {
+        match before {
+            Some(before) => drop(self.changes.remove(&before)),
+            None => {
+                if let Some(at) = self.gone_at.remove(&name) {
+                    self.gone.remove(&at);
+                }
+            }
+        }
+        self.changes.insert(changed, name);
+    }
 }
 
 impl<A: Clone> Journal<A> {
@@ -57,7 +76,9 @@ impl<A: Clone> Journal<A> {
                 nodes: BTreeMap::new(),
                 replicas: BTreeMap::new(),
                 foreign: BTreeMap::new(),
-                gone: VecDeque::new(),
+                changes: BTreeMap::new(),
+                gone: BTreeMap::new(),
+                gone_at: HashMap::new(),
             }),
             counter: watch::Sender::new(floor),
         }
@@ -84,15 +105,15 @@ impl<A: Clone> Journal<A> {
             return;
         }
         let changed = self.changed(&mut rows);
-        // One that was forgotten and is there again is not gone.
-        let gone = Gone::Replica(report.key.clone());
-        rows.gone.retain(|(_, name)| *name != gone);
+        let key = report.key.clone();
         let row = Row {
             changed,
             beside,
             report,
         };
-        rows.replicas.insert(row.report.key.clone(), row);
+        let before = rows.replicas.insert(key.clone(), row);
+        let before = before.map(|before| before.changed);
+        rows.note(Name::Replica(key), before, changed);
     }
 
     /// Changes a report. Nobody is told where it stays the same.
@@ -108,15 +129,17 @@ impl<A: Clone> Journal<A> {
         }
         let changed = self.changed(&mut rows);
         if let Some(row) = rows.replicas.get_mut(key) {
-            row.changed = changed;
+            let before = std::mem::replace(&mut row.changed, changed);
+            rows.note(Name::Replica(key.clone()), Some(before), changed);
         }
     }
 
     /// Forgets a replica.
     pub fn remove(&self, key: &ReplicaKey) {
         let mut rows = self.rows();
-        if rows.replicas.remove(key).is_some() {
-            self.is_gone(&mut rows, Gone::Replica(key.clone()));
+        if let Some(row) = rows.replicas.remove(key) {
+            rows.changes.remove(&row.changed);
+            self.is_gone(&mut rows, Name::Replica(key.clone()));
         }
     }
 
@@ -126,17 +149,19 @@ impl<A: Clone> Journal<A> {
         if rows.replicas.contains_key(key) {
             return;
         }
-        let gone = Gone::Replica(key.clone());
-        rows.gone.retain(|(_, name)| *name != gone);
-        self.is_gone(&mut rows, gone);
+        self.is_gone(&mut rows, Name::Replica(key.clone()));
     }
 
-    fn is_gone(&self, rows: &mut Rows<A>, gone: Gone) {
+    fn is_gone(&self, rows: &mut Rows<A>, name: Name) {
         let changed = self.changed(rows);
-        rows.gone.push_back((changed, gone));
+        if let Some(before) = rows.gone_at.insert(name.clone(), changed) {
+            rows.gone.remove(&before);
+        }
+        rows.gone.insert(changed, name);
         if rows.gone.len() > GONE_MAX
-            && let Some((forgotten, _)) = rows.gone.pop_front()
+            && let Some((forgotten, name)) = rows.gone.pop_first()
         {
+            rows.gone_at.remove(&name);
             rows.floor = forgotten;
         }
     }
@@ -152,16 +177,17 @@ impl<A: Clone> Journal<A> {
             return;
         }
         let changed = self.changed(&mut rows);
-        let gone = Gone::Node(node.name.clone());
-        rows.gone.retain(|(_, name)| *name != gone);
-        rows.nodes.insert(node.name.clone(), (changed, node));
+        let name = node.name.clone();
+        let before = rows.nodes.insert(name.clone(), (changed, node));
+        rows.note(Name::Node(name), before.map(|(before, _)| before), changed);
     }
 
     /// Forgets a node.
     pub fn remove_node(&self, name: &str) {
         let mut rows = self.rows();
-        if rows.nodes.remove(name).is_some() {
-            self.is_gone(&mut rows, Gone::Node(name.to_owned()));
+        if let Some((changed, _)) = rows.nodes.remove(name) {
+            rows.changes.remove(&changed);
+            self.is_gone(&mut rows, Name::Node(name.to_owned()));
         }
     }
 
@@ -177,14 +203,20 @@ impl<A: Clone> Journal<A> {
             return;
         }
         let changed = self.changed(&mut rows);
-        rows.foreign.insert(uid, (changed, pod));
+        let before = rows.foreign.insert(uid.clone(), (changed, pod));
+        rows.note(
+            Name::Foreign(uid),
+            before.map(|(before, _)| before),
+            changed,
+        );
     }
 
     /// Forgets a pod of others.
     pub fn remove_foreign(&self, uid: &str) {
         let mut rows = self.rows();
-        if rows.foreign.remove(uid).is_some() {
-            self.is_gone(&mut rows, Gone::Foreign(uid.to_owned()));
+        if let Some((changed, _)) = rows.foreign.remove(uid) {
+            rows.changes.remove(&changed);
+            self.is_gone(&mut rows, Name::Foreign(uid.to_owned()));
         }
     }
 
@@ -235,32 +267,147 @@ impl<A: Clone> Journal<A> {
         let rows = self.rows();
         let known = cursor.map(|cursor| cursor.0);
         let from = known.filter(|from| (rows.floor..=rows.counter).contains(from));
-        let is_new = |changed: u64| from.is_none_or(|from| changed > from);
-        let nodes = rows.nodes.values().filter(|(changed, _)| is_new(*changed));
-        let replicas = rows.replicas.values().filter(|row| is_new(row.changed));
-        let foreign = rows
-            .foreign
-            .values()
-            .filter(|(changed, _)| is_new(*changed));
         let mut observation = Observation {
             cursor: Cursor(rows.counter),
             complete: from.is_none(),
-            nodes: nodes.map(|(_, node)| node.clone()).collect(),
-            replicas: replicas.map(|row| row.report.clone()).collect(),
-            foreign: foreign.map(|(_, pod)| pod.clone()).collect(),
             ..Observation::default()
         };
-        let gone = rows
-            .gone
-            .iter()
-            .filter(|(changed, _)| from.is_some() && is_new(*changed));
-        for (_, gone) in gone {
-            match gone {
-                Gone::Replica(key) => observation.replicas_gone.push(key.clone()),
-                Gone::Node(name) => observation.nodes_gone.push(name.clone()),
-                Gone::Foreign(uid) => observation.foreign_gone.push(uid.clone()),
+        let Some(from) = from else {
+            observation.nodes = rows.nodes.values().map(|(_, node)| node.clone()).collect();
+            let replicas = rows.replicas.values();
+            observation.replicas = replicas.map(|row| row.report.clone()).collect();
+            observation.foreign = rows.foreign.values().map(|(_, pod)| pod.clone()).collect();
+            return observation;
+        };
+        for name in rows.changes.range(from + 1..).map(|(_, name)| name) {
+            match name {
+                Name::Replica(key) => {
+                    let row = rows.replicas.get(key);
+                    observation
+                        .replicas
+                        .extend(row.map(|row| row.report.clone()));
+                }
+                Name::Node(name) => {
+                    let row = rows.nodes.get(name);
+                    observation.nodes.extend(row.map(|(_, node)| node.clone()));
+                }
+                Name::Foreign(uid) => {
+                    let row = rows.foreign.get(uid);
+                    observation.foreign.extend(row.map(|(_, pod)| pod.clone()));
+                }
+            }
+        }
+        for name in rows.gone.range(from + 1..).map(|(_, name)| name) {
+            match name {
+                Name::Replica(key) => observation.replicas_gone.push(key.clone()),
+                Name::Node(name) => observation.nodes_gone.push(name.clone()),
+                Name::Foreign(uid) => observation.foreign_gone.push(uid.clone()),
             }
         }
         observation
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::foreign::{Gang, PodName};
+    use base::{Resources, Time};
+
+    fn pod(uid: usize, node: Option<usize>) -> ForeignPod {
+        ForeignPod {
+            pod: PodName {
+                namespace: "a".to_owned(),
+                name: format!("p{uid}"),
+                uid: format!("{uid:04}"),
+            },
+            gang: Gang::Single,
+            queue: None,
+            priority: 0,
+            request: Resources::default(),
+            node_selector: BTreeMap::new(),
+            tolerations: Vec::new(),
+            refused: None,
+            created: Time::from_ms(0),
+            node: node.map(|node| node.to_string()),
+            is_over: false,
+        }
+    }
+
+    /// What somebody knows who applies what is told, whenever it is asked for.
+    #[derive(Default)]
+    struct Follower {
+        cursor: Option<Cursor>,
+        pods: BTreeMap<String, ForeignPod>,
+    }
+
+    impl Follower {
+        fn ask(&mut self, journal: &Journal<()>) -> usize {
+            let told = journal.since(self.cursor);
+            let n = told.foreign.len() + told.foreign_gone.len();
+            if told.complete {
+                self.pods.clear();
+            }
+            for pod in told.foreign {
+                self.pods.insert(pod.pod.uid.clone(), pod);
+            }
+            for uid in told.foreign_gone {
+                self.pods.remove(&uid);
+            }
+            self.cursor = Some(told.cursor);
+            n
+        }
+    }
+
+    #[test]
+    fn followers_know_all_whenever_they_ask() {
+        let journal = Journal::<()>::new(7);
+        let mut followers: Vec<Follower> = (0..4).map(|_| Follower::default()).collect();
+        // A walk without chance: each follower asks at its own pace.
+        for step in 0..20_000_usize {
+            let uid = step * 7_919 % 97;
+            match step * 31 % 10 {
+                0..=2 => journal.remove_foreign(&format!("{uid:04}")),
+                3..=5 => journal.put_foreign(pod(uid, None)),
+                node => journal.put_foreign(pod(uid, Some(node))),
+            }
+            for (at, follower) in followers.iter_mut().enumerate() {
+                if step % (1 + at * 37) == 0 {
+                    follower.ask(&journal);
+                    let rows = journal.rows();
+                    let there = rows.foreign.values().map(|(_, pod)| pod);
+                    assert!(
+                        follower.pods.values().eq(there),
+                        "follower {at}, step {step}"
+                    );
+                }
+            }
+        }
+        let rows = journal.rows();
+        assert_eq!(rows.changes.len(), rows.foreign.len());
+        assert_eq!(rows.gone.len(), rows.gone_at.len());
+    }
+
+    #[test]
+    fn only_what_changed_is_told() {
+        let journal = Journal::<()>::new(7);
+        let mut follower = Follower::default();
+        for uid in 0..100 {
+            journal.put_foreign(pod(uid, None));
+        }
+        assert_eq!(follower.ask(&journal), 100);
+        assert_eq!(follower.ask(&journal), 0);
+        journal.put_foreign(pod(3, None));
+        assert_eq!(follower.ask(&journal), 0, "it is as it was");
+        journal.put_foreign(pod(3, Some(1)));
+        journal.put_foreign(pod(3, Some(2)));
+        journal.remove_foreign("0004");
+        assert_eq!(follower.ask(&journal), 2);
+        // Once too much is forgotten, who asks late is told everything.
+        for uid in 1_000..=1_000 + GONE_MAX {
+            journal.put_foreign(pod(uid, None));
+            journal.remove_foreign(&format!("{uid:04}"));
+        }
+        assert_eq!(follower.ask(&journal), 99);
     }
 }
