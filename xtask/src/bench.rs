@@ -74,6 +74,16 @@ const BENCHES: &[Bench] = &[
         program: OURS,
     },
     Bench {
+        id: "serve.many",
+        what: "1,000 models by Zipf's law, in the memory of 200",
+        program: OURS,
+    },
+    Bench {
+        id: "serve.warm",
+        what: "the first answer of a new version, with recorded requests and without",
+        program: OURS,
+    },
+    Bench {
         id: "k8s.bind",
         what: "5,000 pods bound to 1,000 simulated nodes (10,000 to 5,000 with --full), beside kube-scheduler",
         program: K8S,

@@ -57,6 +57,8 @@ const BENCHES: &[(&str, Bench)] = &[
     ("serve.start", serve::start::run),
     ("serve.overload", serve::overload::run),
     ("serve.swap", serve::swap::run),
+    ("serve.many", serve::many::run),
+    ("serve.warm", serve::warm::run),
 ];
 
 const USAGE: &str = "usage: bench --id ID --smoke|--quick|--full --json FILE|-";

@@ -12,6 +12,7 @@ pub mod postgres;
 pub mod python;
 pub mod quickstart;
 pub mod s3;
+pub mod tree_models;
 pub mod wait;
 
 pub use dice::Dice;

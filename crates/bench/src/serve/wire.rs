@@ -26,6 +26,16 @@ pub(crate) fn request(
     [head.as_bytes(), body].concat()
 }
 
+/// The value of a header of an answer.
+pub(crate) fn header<'a>(answer: &'a [u8], name: &str) -> Option<&'a str> {
+    let head = answer.windows(4).position(|at| at == b"\r\n\r\n")?;
+    let mut lines = std::str::from_utf8(&answer[..head]).ok()?.split("\r\n");
+    lines.find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then_some(value.trim())
+    })
+}
+
 /// A whole answer at the beginning of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {

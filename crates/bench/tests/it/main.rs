@@ -102,6 +102,14 @@ fn serve_rest() {
 }
 
 #[test]
+fn serve_many() {
+    smoke(
+        "serve.many",
+        &["rate_per_s", "hit_percent", "p99_ms", "miss_p99_ms"],
+    );
+}
+
+#[test]
 fn serve_trees() {
     smoke_of_trees("serve.trees", &["call_us", "ratio"]);
 }

@@ -3,8 +3,6 @@
 mod broken;
 mod clients;
 mod host;
-#[path = "../../examples/many_models/maker.rs"]
-mod maker;
 mod on_demand;
 mod onnx;
 mod oracle;

@@ -2,9 +2,8 @@
 
 use crate::clients::predict;
 use crate::host::{Got, Host, LIGHTGBM, XGBOOST, put};
-use crate::maker;
 use crate::oracle::run;
-use e2e::Dice;
+use e2e::{Dice, tree_models};
 use std::path::Path;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -16,7 +15,7 @@ const XGBOOST_SAYS: f64 = 0.811973;
 const LIGHTGBM_SAYS: f64 = 0.525842;
 
 fn zeros() -> String {
-    serde_json::json!({ "instances": [vec![0; maker::FEATURES]] }).to_string()
+    serde_json::json!({ "instances": [vec![0; tree_models::FEATURES]] }).to_string()
 }
 
 /// A number of `/metrics`; 0 where it is not there.
@@ -70,7 +69,7 @@ fn ask(host: &Host, model: &str) -> Got {
 /// What a small model takes once it is loaded.
 fn memory_of_one() -> u64 {
     let dir = tempfile::tempdir().unwrap();
-    put(dir.path(), "m/1/model.json", &maker::model(0, TREES));
+    put(dir.path(), "m/1/model.json", &tree_models::model(0, TREES));
     let host = Host::start(dir.path(), |_| {});
     host.ready();
     metric(&host, "memory_bytes{model=\"m\",version=\"1\"}") as u64
@@ -92,12 +91,12 @@ fn a_hundred_models_answer_in_the_memory_of_ten() {
     const REQUESTS: usize = 500;
     let dir = tempfile::tempdir().unwrap();
     for seed in 0..N {
-        let model = maker::model(seed, TREES);
+        let model = tree_models::model(seed, TREES);
         put(dir.path(), &format!("m{seed}/1/model.json"), &model);
     }
     let size = memory_of_one();
     // A file is larger than what becomes of it; the first load of each model makes room for the file.
-    let file = maker::model(0, TREES).len() as u64;
+    let file = tree_models::model(0, TREES).len() as u64;
     let max = (10 * size).max(file + 2 * size);
     let host = start(dir.path(), max);
     assert_eq!(
@@ -123,7 +122,7 @@ fn a_hundred_models_answer_in_the_memory_of_ten() {
                     let drawn = dice.below(1 << 32) as f64 / (1_u64 << 32) as f64 * ends[N - 1];
                     let seed = ends.partition_point(|end| *end <= drawn).min(N - 1);
                     let got = host.post(&format!("/v1/models/m{seed}:predict"), &zeros());
-                    says(&got, maker::answer(seed, TREES));
+                    says(&got, tree_models::answer(seed, TREES));
                     if at % 50 == 0 {
                         let text = host.get("/metrics").text();
                         let sizes = text
@@ -156,16 +155,16 @@ fn a_hundred_models_answer_in_the_memory_of_ten() {
 fn the_least_recently_used_goes_and_comes_back_with_its_counts() {
     let dir = tempfile::tempdir().unwrap();
     let size = memory_of_one();
-    let file = maker::model(0, TREES).len() as u64;
+    let file = tree_models::model(0, TREES).len() as u64;
     for (seed, name) in ["a", "b", "c"].iter().enumerate() {
-        let model = maker::model(seed, TREES);
+        let model = tree_models::model(seed, TREES);
         put(dir.path(), &format!("{name}/1/model.json"), &model);
     }
     // Room for two and for a file while it is read, but not for three and the file.
     let host = start(dir.path(), file + 2 * size - 1);
     let ask = |name: &str, seed: usize| {
         let got = host.post(&format!("/v1/models/{name}:predict"), &zeros());
-        says(&got, maker::answer(seed, TREES));
+        says(&got, tree_models::answer(seed, TREES));
     };
     ask("a", 0);
     ask("b", 1);
@@ -196,7 +195,7 @@ fn the_least_recently_used_goes_and_comes_back_with_its_counts() {
 fn one_load_serves_all_who_ask_at_once() {
     const N: usize = 16;
     let dir = tempfile::tempdir().unwrap();
-    put(dir.path(), "m/1/model.json", &maker::model(3, 400));
+    put(dir.path(), "m/1/model.json", &tree_models::model(3, 400));
     let host = start(dir.path(), u64::MAX);
     let barrier = Barrier::new(N);
     std::thread::scope(|scope| {
@@ -204,7 +203,7 @@ fn one_load_serves_all_who_ask_at_once() {
             scope.spawn(|| {
                 barrier.wait();
                 let got = host.post("/v1/models/m:predict", &zeros());
-                says(&got, maker::answer(3, 400));
+                says(&got, tree_models::answer(3, 400));
             });
         }
     });
@@ -215,7 +214,7 @@ fn one_load_serves_all_who_ask_at_once() {
 fn a_request_waits_for_a_load_within_its_own_time() {
     let dir = tempfile::tempdir().unwrap();
     // Large enough that no machine loads it in the time.
-    let large = maker::model(0, 1_000);
+    let large = tree_models::model(0, 1_000);
     put(dir.path(), "a/1/model.json", &large);
     put(dir.path(), "b/1/model.json", &large);
     let host = start(dir.path(), u64::MAX);
@@ -225,13 +224,13 @@ fn a_request_waits_for_a_load_within_its_own_time() {
     let wanted = "version 1 of model `a` was not loaded within 1 ms";
     assert!(late.text().contains(wanted), "{}", late.text());
     let body = serde_json::json!({"parameters": {"timeout": 1_000}, "inputs": [{"name": "input",
-        "shape": [1, maker::FEATURES], "datatype": "FP32", "data": vec![0; maker::FEATURES]}]});
+        "shape": [1, tree_models::FEATURES], "datatype": "FP32", "data": vec![0; tree_models::FEATURES]}]});
     let late = host.post("/v2/models/b/infer", &body.to_string());
     assert_eq!(late.status, 504, "{}", late.text());
     // It is nobody's fault: who has the time gets an answer.
     for model in ["a", "b"] {
         let got = host.post(&format!("/v1/models/{model}:predict"), &zeros());
-        says(&got, maker::answer(0, 1_000));
+        says(&got, tree_models::answer(0, 1_000));
     }
 }
 
@@ -239,7 +238,7 @@ fn a_request_waits_for_a_load_within_its_own_time() {
 fn what_can_never_fit_is_refused_with_both_numbers_and_takes_nobodys_room() {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "small/1/model.json", XGBOOST);
-    let large = maker::model(0, 40);
+    let large = tree_models::model(0, 40);
     put(dir.path(), "large/1/model.json", &large);
     let max = XGBOOST.len() as u64 + 500;
     let host = start(dir.path(), max);

@@ -2,9 +2,8 @@
 //! more, and one that is only compared is compared rightly.
 
 use crate::host::{Got, Host, XGBOOST, put};
-use crate::maker;
 use crate::oracle::run;
-use e2e::Dice;
+use e2e::{Dice, tree_models};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,14 +22,14 @@ fn settings(dir: &Path, model: &str, traffic: &str) {
 fn versions(n: usize) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for number in 1..=n {
-        let model = maker::model(number, TREES);
+        let model = tree_models::model(number, TREES);
         put(dir.path(), &format!("m/{number}/model.json"), &model);
     }
     dir
 }
 
 fn zeros() -> String {
-    json!({ "instances": [vec![0; maker::FEATURES]] }).to_string()
+    json!({ "instances": [vec![0; tree_models::FEATURES]] }).to_string()
 }
 
 /// Which version answered a row of zeros.
@@ -39,7 +38,7 @@ fn who(got: &Got, values: impl Fn(&Value) -> &Value) -> usize {
     assert_eq!(got.status, 200, "{}", got.text());
     let answer = values(&got.json()).as_f64().unwrap();
     let mut numbers = 1..9;
-    let found = numbers.find(|number| maker::answer(*number, TREES) == answer);
+    let found = numbers.find(|number| tree_models::answer(*number, TREES) == answer);
     found.unwrap_or_else(|| panic!("{answer} is nobody's answer"))
 }
 
@@ -74,7 +73,7 @@ fn requests_without_a_version_are_shared_over_rest() {
         shares(40, || predicted(&ask(latest, &[]))),
         BTreeMap::from([(1, 36), (2, 4)])
     );
-    let tensor = json!({"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, maker::FEATURES], "data": vec![0; maker::FEATURES]}]});
+    let tensor = json!({"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, tree_models::FEATURES], "data": vec![0; tree_models::FEATURES]}]});
     let infer = || {
         let got = host.post("/v2/models/m/infer", &tensor.to_string());
         let said = got.json()["model_version"].as_str().unwrap().to_owned();
@@ -131,7 +130,7 @@ fn requests_without_a_version_are_shared_over_grpc() {
     settings(dir.path(), "m", percent);
     let host = Host::start(dir.path(), |_| {});
     host.ready();
-    let features = maker::FEATURES.to_string();
+    let features = tree_models::FEATURES.to_string();
     let address = host.address.to_string();
     run(&python, "traffic_grpc.py", &[&address, &features]);
 }
@@ -230,12 +229,12 @@ fn a_version_with_5_percent_of_errors_gets_no_more_requests() {
 #[test]
 fn a_version_with_twice_the_p99_gets_no_more_requests() {
     let dir = tempfile::tempdir().unwrap();
-    put(dir.path(), "m/1/model.json", &maker::model(1, 20));
-    put(dir.path(), "m/2/model.json", &maker::model(2, 400));
+    put(dir.path(), "m/1/model.json", &tree_models::model(1, 20));
+    put(dir.path(), "m/2/model.json", &tree_models::model(2, 400));
     settings(dir.path(), "m", "percent = {1 = 50, 2 = 50}");
     let host = Host::start(dir.path(), |_| {});
     host.ready();
-    let rows = vec![vec![0; maker::FEATURES]; 400];
+    let rows = vec![vec![0; tree_models::FEATURES]; 400];
     let body = json!({ "instances": rows }).to_string();
     let ask = |_| host.post("/v1/models/m:predict", &body);
     let (took, n_errors, told) = until_it_steps_back(&host, ask);

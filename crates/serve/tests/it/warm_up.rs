@@ -1,7 +1,7 @@
 //! New versions are warmed with requests that came before, and with nothing where that is switched off.
 
 use crate::host::{Host, LIGHTGBM, XGBOOST, put};
-use crate::maker;
+use e2e::tree_models;
 
 fn warmed(host: &Host, outcome: &str) -> u64 {
     let text = host.get("/metrics").text();
@@ -95,7 +95,7 @@ fn a_model_may_keep_nothing() {
 fn what_comes_back_from_disk_is_warmed_too() {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "m/1/model.json", XGBOOST);
-    let other = maker::model(0, 20);
+    let other = tree_models::model(0, 20);
     put(dir.path(), "n/1/model.json", &other);
     // It wants all the room there is.
     let max = other.len() as u64;
@@ -105,7 +105,7 @@ fn what_comes_back_from_disk_is_warmed_too() {
     });
     host.ready();
     ask(&host);
-    let zeros = serde_json::json!({ "instances": [vec![0; maker::FEATURES]] }).to_string();
+    let zeros = serde_json::json!({ "instances": [vec![0; tree_models::FEATURES]] }).to_string();
     assert_eq!(host.post("/v1/models/n:predict", &zeros).status, 200);
     let text = host.get("/metrics").text();
     assert!(text.contains("moonshot_serve_evictions_total 1"), "{text}");

@@ -1,14 +1,14 @@
-//! Models that are small, each with answers of its own that are known without running it.
+//! Models of trees that are small, each with answers of its own that are known without running it.
 
 use serde_json::{Value, json};
 
 /// Columns of a model.
-pub(crate) const FEATURES: usize = 8;
+pub const FEATURES: usize = 8;
 /// Levels of a tree.
 const DEPTH: u32 = 5;
 
 /// An XGBoost model as `save_model` writes it (3.x, JSON): all rows of zeros get [`answer`].
-pub(crate) fn model(seed: usize, n_trees: usize) -> Vec<u8> {
+pub fn model(seed: usize, n_trees: usize) -> Vec<u8> {
     let trees: Vec<Value> = (0..n_trees).map(|id| tree(id, seed)).collect();
     let indptr: Vec<usize> = (0..=n_trees).collect();
     let value = json!({
@@ -37,7 +37,7 @@ pub(crate) fn model(seed: usize, n_trees: usize) -> Vec<u8> {
 }
 
 /// What a row of zeros gets: whole parts of a power of two, so that sums of `f32` have no error.
-pub(crate) fn answer(seed: usize, n_trees: usize) -> f64 {
+pub fn answer(seed: usize, n_trees: usize) -> f64 {
     (n_trees * (seed + 1)) as f64 / 1_024.0
 }
 
