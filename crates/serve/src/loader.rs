@@ -321,9 +321,10 @@ impl Work {
                 self.refused.remove(model);
                 self.failed.retain(|(name, _), _| name != model);
                 self.models.change(|table| {
-                    if let Some(known) = table.models.get_mut(model) {
+                    let known = table.models.get_mut(model).map(Arc::make_mut);
+                    if let Some(traffic) = known.and_then(|known| known.traffic.as_mut()) {
                         // A version that was given up is tried again, too.
-                        Arc::make_mut(known).traffic = None;
+                        *traffic = Arc::new(Traffic::new(traffic.settings.clone()));
                     }
                 });
                 self.pass();
