@@ -55,6 +55,7 @@ impl Cluster {
             },
             listen: NODE_ADDRESS.parse().expect("an address"),
             advertise: None,
+            clients: Vec::new(),
             user: 65_532,
             scratch: dir.path().to_owned(),
             sink: Arc::clone(&sink) as Arc<dyn engine::OutputSink>,

@@ -4,5 +4,6 @@ mod bench;
 mod contract;
 mod faults;
 mod files;
+mod isolation;
 mod rights;
 mod role;
