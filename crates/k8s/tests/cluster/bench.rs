@@ -90,6 +90,12 @@ impl Cluster {
         K8s::open(config).await.expect("the cluster is there")
     }
 
+    /// The namespace of the platform's own objects, and the port where pods reach the engine.
+    pub(crate) fn place(&self) -> (String, u16) {
+        let port = self.engine.listens_on().port();
+        (self.config.namespace.clone(), port)
+    }
+
     /// The cluster's own objects of the suite's project.
     pub(crate) fn api<K>(&self) -> Api<K>
     where

@@ -20,7 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PORT: u16 = 8080;
 
 /// A program in a Project, small enough that several have room.
-fn group(stage: &Stage<'_, Cluster>, project: &str, life: Life, program: &Program) -> Group {
+pub(crate) fn group(
+    stage: &Stage<'_, Cluster>,
+    project: &str,
+    life: Life,
+    program: &Program,
+) -> Group {
     let mut group = stage.group(life, program);
     project.clone_into(&mut group.project);
     group.template.resources.cpu = MilliCpu(50);
@@ -29,7 +34,7 @@ fn group(stage: &Stage<'_, Cluster>, project: &str, life: Life, program: &Progra
 }
 
 /// Its address, once it runs.
-async fn running(
+pub(crate) async fn running(
     cluster: &Cluster,
     stage: &Stage<'_, Cluster>,
     group: &Group,
@@ -59,7 +64,7 @@ async fn succeeds(cluster: &Cluster, key: &ReplicaKey, script: &str) -> bool {
 }
 
 /// Waits until a new connection is made, or refused.
-async fn connects(
+pub(crate) async fn connects(
     cluster: &Cluster,
     from: &ReplicaKey,
     to: (IpAddr, u16),
@@ -76,7 +81,7 @@ async fn connects(
     .await;
 }
 
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     let begun = Instant::now();
     while !is_so().await {
         assert!(begun.elapsed() < PATIENCE, "waited for: {what}");
@@ -85,7 +90,7 @@ async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
 }
 
 /// What is said of a Project's network.
-async fn say(cluster: &Cluster, name: &str, ingress: &[Peer], egress: Option<&[Peer]>) {
+pub(crate) async fn say(cluster: &Cluster, name: &str, ingress: &[Peer], egress: Option<&[Peer]>) {
     let project = Project {
         network: Some(Network {
             ingress: ingress.to_vec(),

@@ -1,6 +1,7 @@
 //! Tests on a real cluster with a node: `cargo xtask test cluster` starts one and names it by `KUBECONFIG`.
 
 mod bench;
+mod chart;
 mod contract;
 mod faults;
 mod files;
