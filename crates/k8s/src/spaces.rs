@@ -92,7 +92,7 @@ impl Space {
         let has_labels = isolation::labels(project, standing)
             .iter()
             .all(|(name, value)| seen.labels.get(name).map(String::as_str) == value.as_str());
-        let is_marked = seen.is_adopted == (standing == Standing::Adopted);
+        let is_marked = seen.is_adopted || standing == Standing::Ours;
         let is_done = is_as_written && has_labels && is_marked;
         (!is_done).then(|| (project.clone(), standing, seen.uid.clone()))
     }
