@@ -34,13 +34,65 @@ pub struct ProjectSpec {
     /// For people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// Registries images may come from, with their pull secret and mirror.
+    /// Registries with their pull secret and mirror, for images of Environments. Applies to what starts from then on. Not on
+    /// an engine that runs no images.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub registries: Vec<RegistrySpec>,
+    /// The profile of Pod Security that its namespace on Kubernetes enforces; what runs goes on. Default `restricted` for a
+    /// namespace that the platform made; one that was there before keeps its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_security: Option<PodSecurity>,
+    /// Who may connect to its programs, and what they may connect to, as NetworkPolicies on Kubernetes. Default: from its own
+    /// programs and the gateway, to everywhere. Applies at once to what runs. Programs on one machine share its network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkSpec>,
     /// The most bytes of code, outputs and models. Default 100Gi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::schema::Quantity>)]
     pub storage: Option<Bytes>,
+}
+
+/// A profile of Kubernetes' Pod Security Standards. What the platform starts itself keeps to `restricted` in all of them; the
+/// others are for pods that somebody else makes in the Project's namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum PodSecurity {
+    /// Nothing beyond what a program needs.
+    Restricted,
+    /// No known way to more rights.
+    Baseline,
+    /// Everything, the node included.
+    Privileged,
+}
+
+/// Connections to and from a Project's programs. Its own programs always reach each other, and the gateway and the server always
+/// reach them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NetworkSpec {
+    /// Who else may connect to its programs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ingress: Vec<NetworkPeer>,
+    /// What its programs may connect to, besides name servers, its own programs and the server. Default: everything that lets
+    /// them in. An empty list: nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Vec<NetworkPeer>>,
+}
+
+/// The other end of a connection: another Project, or a range of addresses.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NetworkPeer {
+    /// Pods in the namespace of this name, which need not be there yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Addresses, such as `10.0.0.0/8`. Addresses of pods may be matched or not: name their Project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cidr: Option<String>,
+    /// TCP ports that are connected to, as the listening program has them. Default: every port and protocol.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<crate::schema::Port>)]
+    pub ports: Vec<u16>,
 }
 
 /// A registry.
@@ -49,10 +101,10 @@ pub struct ProjectSpec {
 pub struct RegistrySpec {
     /// Its host, as in image names.
     pub host: String,
-    /// A Secret with `username` and `password`.
+    /// A Secret of the Project with `username` and `password`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
-    /// Pull from here instead.
+    /// Pull from here instead: a host that has the same images under the same names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<String>,
 }

@@ -62,6 +62,21 @@ text!(
     Sha256, SchemaFormat::Custom(SHA256.to_owned()), [String],
     "`sha256:` and 64 lower-case hexadecimal digits."
 );
+/// The number of a port, in a list of them.
+#[derive(Debug)]
+pub enum Port {}
+impl ToSchema for Port {}
+impl PartialSchema for Port {
+    fn schema() -> RefOr<Schema> {
+        let port = ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::Integer))
+            .minimum(Some(1))
+            .maximum(Some(u16::MAX))
+            .description(Some("The number of a TCP port."));
+        RefOr::T(Schema::Object(port.build()))
+    }
+}
+
 text!(
     /// A UUID.
     UidText, SchemaFormat::Custom(UID.to_owned()), [String],

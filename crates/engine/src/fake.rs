@@ -12,6 +12,7 @@ use crate::observation::{
 use crate::port::{
     BoxFuture, Content, Engine, EngineError, Exec, ExecOutput, Frame, OutputSink, StopReason,
 };
+use crate::project::Project;
 use base::{Bytes, Epoch, Resources, Seq, Span, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -72,6 +73,7 @@ struct State {
     observation_faults: VecDeque<ObservationFault>,
     held: Vec<(Epoch, Effect)>,
     n_starts: BTreeMap<ReplicaKey, u32>,
+    projects: BTreeMap<String, Project>,
 }
 
 struct Replica {
@@ -214,6 +216,11 @@ impl Fake {
     /// How often a program was started under each key, restarts in place left out.
     pub fn starts(&self) -> BTreeMap<ReplicaKey, u32> {
         self.state().n_starts.clone()
+    }
+
+    /// What it was last told of a Project.
+    pub fn told(&self, project: &str) -> Option<Project> {
+        self.state().projects.get(project).cloned()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -597,6 +604,19 @@ impl Engine for Fake {
         Box::pin(async move {
             let env = self.resolve(group).await?;
             self.effect(epoch, Effect::Ensure(Box::new(group.clone()), env))
+        })
+    }
+
+    fn project<'a>(
+        &'a self,
+        epoch: Epoch,
+        project: &'a Project,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(async move {
+            let mut state = self.state();
+            state.admit(epoch)?;
+            state.projects.insert(project.name.clone(), project.clone());
+            Ok(())
         })
     }
 

@@ -4,7 +4,8 @@
 //! port is level-triggered: [`Engine::ensure`] may be repeated, effects carry the leader's
 //! [`base::Epoch`], and [`Engine::observe`] is the only source of truth about what runs.
 //!
-//! Read [`group`] (what is asked for), [`observation`] (what is seen), [`foreign`] (pods of others), then [`port`]. [`suite`] is
+//! Read [`group`] (what is asked for), [`observation`] (what is seen), [`project`] (what keeps Projects
+//! apart), [`foreign`] (pods of others), then [`port`]. [`suite`] is
 //! the contract that every implementation passes; [`fake`] is an engine in memory that can be told
 //! to lose, delay, duplicate and reorder.
 
@@ -14,6 +15,7 @@ pub mod group;
 pub mod journal;
 pub mod observation;
 pub mod port;
+pub mod project;
 pub mod suite;
 
 pub use foreign::{ForeignPod, Gang, Note, PodName, Taint, TaintEffect, Toleration};
@@ -29,3 +31,4 @@ pub use port::{
     BoxFuture, Content, Engine, EngineError, Exec, ExecInput, ExecOutput, Frame, OutputSink,
     SecretEntries, StopReason, Stream,
 };
+pub use project::{Network, Peer, PeerEnd, PodSecurity, Project, Registry};

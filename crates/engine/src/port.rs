@@ -3,6 +3,7 @@
 use crate::foreign::{Note, PodName};
 use crate::group::{Group, ReplicaKey};
 use crate::observation::{Cursor, Observation};
+use crate::project::Project;
 use base::{Code, Digest, Epoch, Seq, Span, Time, Uid};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -24,6 +25,17 @@ pub trait Engine: Send + Sync {
         epoch: Epoch,
         group: &'a Group,
     ) -> BoxFuture<'a, Result<(), EngineError>>;
+
+    /// Keeps a Project's programs, those that run too, to what was said of it; what was said last holds. Groups of a Project that
+    /// was not told are kept as if nothing had been said. An engine whose programs share the network and the users of one machine
+    /// keeps no Projects apart: nothing is done there.
+    fn project<'a>(
+        &'a self,
+        _epoch: Epoch,
+        _project: &'a Project,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// Stops a replica: SIGTERM to its processes, after `grace` SIGKILL. Once it has ended it is observed as
     /// `Ended`; a second `remove` of an ended replica forgets it (`replicas_gone`). An unknown key is observed as gone

@@ -4,6 +4,7 @@
 
 use crate::foreign::{GroupRef, Other};
 use crate::report::report;
+use crate::spaces::Spaces;
 use crate::view::{Holder, HolderKind, Place, PodView};
 use base::{Epoch, Resources};
 use engine::journal::Journal;
@@ -19,6 +20,8 @@ pub(crate) type HolderId = (HolderKind, Place);
 pub(crate) struct Cache {
     inner: Mutex<Inner>,
     pub(crate) journal: Journal<()>,
+    /// Namespaces, with a lock of their own.
+    pub(crate) spaces: Spaces,
     /// Something changed that the keeper may have to act on.
     pub(crate) poke: Notify,
     /// The highest epoch that was seen on an object.
@@ -51,6 +54,7 @@ impl Cache {
         Cache {
             inner: Mutex::default(),
             journal: Journal::new(incarnation),
+            spaces: Spaces::default(),
             poke: Notify::new(),
             highest: AtomicU64::new(0),
         }
@@ -408,7 +412,7 @@ impl Cache {
     /// What the keeper has to do now.
     pub(crate) fn todo(&self) -> Vec<Todo> {
         let inner = self.inner();
-        let mut todo = Vec::new();
+        let mut todo: Vec<Todo> = self.spaces.due().into_iter().map(Todo::Space).collect();
         let named = inner
             .others
             .values()
@@ -465,6 +469,8 @@ pub(crate) enum Todo {
     Record(ReplicaKey, engine::End),
     /// A PodGroup that pods of others name is asked for its size.
     Size(GroupRef),
+    /// A Project's namespace is not kept apart as it should be.
+    Space(String),
 }
 
 /// What a pod uses on a node.

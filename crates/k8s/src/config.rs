@@ -1,6 +1,6 @@
 //! What the engine is told at its start.
 
-use base::Bytes;
+use base::{Bytes, Net};
 use engine::{Content, EngineError, OutputSink};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use std::io;
@@ -46,6 +46,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Its address as pods reach it, `http://host:port`; `None` where that is `listen`.
     pub advertise: Option<String>,
+    /// From where servers and gateways reach pods that are not in `namespace` themselves.
+    pub clients: Vec<Net>,
     /// The user that programs run as where the template names none. Not root.
     pub user: u32,
     /// Where archives wait for a moment.

@@ -66,6 +66,7 @@ fn name(todo: &Todo) -> String {
         Todo::Scale(holder) => format!("scale {} {}", holder.uid, holder.version),
         Todo::Record(key, _) => format!("record {key}"),
         Todo::Size(group) => format!("size {}/{}", group.namespace, group.name),
+        Todo::Space(name) => format!("space {name}"),
     }
 }
 
@@ -81,6 +82,16 @@ async fn perform(shared: &Shared, epoch: Epoch, todo: &Todo) {
         Todo::Scale(holder) => {
             tracing::info!(deployment = ?holder.place, replicas = holder.replicas, wanted = holder.n_live(), "scaled back");
             shared.rewrite(holder, epoch).await
+        }
+        Todo::Space(name) => {
+            if let Err(error) = crate::spaces::keep(shared, name).await {
+                tracing::warn!(
+                    namespace = name,
+                    error = &error as &dyn std::error::Error,
+                    "a Project cannot be kept apart now"
+                );
+            }
+            return;
         }
         Todo::Record(key, end) => {
             let recorded = shared.edit(key, epoch, |state| {

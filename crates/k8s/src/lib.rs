@@ -12,7 +12,7 @@
 //!
 //! Read [`names`] (how replicas are named there), [`manifest`] (what is made), [`report`](mod@report) (how what is seen is understood),
 //! then [`keeper`] (the loop that binds, stops and remembers). The first three are pure. Pods that others made are understood in
-//! [`foreign`] and acted on in [`others`].
+//! [`foreign`] and acted on in [`others`]. Projects are namespaces: [`isolation`] says what keeps them apart, [`spaces`] writes it.
 //!
 //! What it deliberately does not do: choose nodes, count attempts, or restart batch work.
 
@@ -22,6 +22,7 @@ mod endpoint;
 mod error;
 mod exec;
 mod foreign;
+mod isolation;
 mod keeper;
 mod lead;
 mod manifest;
@@ -29,7 +30,9 @@ mod names;
 mod others;
 mod packing;
 mod port;
+mod registries;
 mod report;
+mod spaces;
 mod spec;
 mod view;
 mod watch;

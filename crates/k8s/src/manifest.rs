@@ -2,11 +2,12 @@
 
 use crate::config::{Config, Images};
 use crate::names;
+use crate::registries::{mirrored, needs_secret};
 use crate::view::Slots;
 use base::{Epoch, MilliCpu, Resources};
 use engine::{
-    EngineError, EnvValue, Group, Isolation, Life, MountSource, Probe, ProbeAction, Runtime, Slot,
-    Template,
+    EngineError, EnvValue, Group, Isolation, Life, MountSource, Probe, ProbeAction, Registry,
+    Runtime, Slot, Template,
 };
 use pod::wire;
 use serde_json::{Map, Value, json};
@@ -81,11 +82,17 @@ fn annotations(group: &Group, epoch: Epoch) -> Value {
 }
 
 /// The Job of one batch replica.
-pub(crate) fn job(config: &Config, group: &Group, slot: &Slot, epoch: Epoch) -> Value {
+pub(crate) fn job(
+    config: &Config,
+    registries: &[Registry],
+    group: &Group,
+    slot: &Slot,
+    epoch: Epoch,
+) -> Value {
     let mut one = group.clone();
     one.slots = vec![slot.clone()];
     let labels = names::replica_labels(group, slot);
-    let mut pod = pod(config, group);
+    let mut pod = pod(config, registries, group);
     pod["restartPolicy"] = json!("Never");
     pod["hostname"] = json!(names::hostname(&group.name, slot.index));
     pod["subdomain"] = json!(names::peers(group.owner));
@@ -116,9 +123,14 @@ pub(crate) fn job(config: &Config, group: &Group, slot: &Slot, epoch: Epoch) -> 
 }
 
 /// The Deployment of a service's Group.
-pub(crate) fn deployment(config: &Config, group: &Group, epoch: Epoch) -> Value {
+pub(crate) fn deployment(
+    config: &Config,
+    registries: &[Registry],
+    group: &Group,
+    epoch: Epoch,
+) -> Value {
     let labels = names::labels(group);
-    let mut pod = pod(config, group);
+    let mut pod = pod(config, registries, group);
     pod["restartPolicy"] = json!("Always");
     json!({
         "apiVersion": "apps/v1",
@@ -143,19 +155,6 @@ pub(crate) fn deployment(config: &Config, group: &Group, epoch: Epoch) -> Value 
     })
 }
 
-/// The namespace of a project, with the strictest profile of Pod Security.
-pub(crate) fn namespace(project: &str, tenant: &str) -> Value {
-    let mut labels = Map::new();
-    labels.insert(names::MANAGED.0.to_owned(), json!(names::MANAGED.1));
-    labels.insert(names::PROJECT.to_owned(), json!(project));
-    labels.insert("moonshot/tenant".to_owned(), json!(tenant));
-    labels.insert(
-        "pod-security.kubernetes.io/enforce".to_owned(),
-        json!("restricted"),
-    );
-    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": project, "labels": labels}})
-}
-
 /// The headless Service under which an owner's batch replicas find each other, before they are ready too.
 pub(crate) fn peers(group: &Group) -> Value {
     json!({
@@ -174,7 +173,7 @@ pub(crate) fn peers(group: &Group) -> Value {
     })
 }
 
-fn pod(config: &Config, group: &Group) -> Value {
+fn pod(config: &Config, registries: &[Registry], group: &Group) -> Value {
     let template = &group.template;
     let user = template.user.unwrap_or(config.user);
     let home = json!({"name": "moonshot", "mountPath": wire::HOME});
@@ -188,7 +187,7 @@ fn pod(config: &Config, group: &Group) -> Value {
     });
     let mut container = json!({
         "name": "main",
-        "image": image(config, &template.runtime),
+        "image": image(config, &mirrored(registries, &template.runtime)),
         "imagePullPolicy": "IfNotPresent",
         "command": [format!("{}/bin/moonshot-pod", wire::HOME), "run"],
         "env": [
@@ -248,6 +247,9 @@ fn pod(config: &Config, group: &Group) -> Value {
             }]}},
         ],
     });
+    if needs_secret(registries) {
+        pod["imagePullSecrets"] = json!([{"name": names::PULL_SECRET}]);
+    }
     if has_checkpoint(template) {
         push(
             &mut pod["containers"][0]["volumeMounts"],
@@ -279,7 +281,7 @@ fn push(list: &mut Value, item: Value) {
         .push(item);
 }
 
-fn endpoint(config: &Config) -> String {
+pub(crate) fn endpoint(config: &Config) -> String {
     let own = || format!("http://{}", config.listen);
     config.advertise.clone().unwrap_or_else(own)
 }

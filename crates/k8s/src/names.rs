@@ -26,6 +26,12 @@ pub(crate) const INDEX: &str = "moonshot/index";
 pub(crate) const ATTEMPT: &str = "moonshot/attempt";
 /// The project, on its namespace.
 pub(crate) const PROJECT: &str = "moonshot/project";
+/// Its tenant, there too.
+pub(crate) const TENANT: &str = "moonshot/tenant";
+/// The profile of Pod Security that a namespace enforces.
+pub(crate) const POD_SECURITY: &str = "pod-security.kubernetes.io/enforce";
+/// A namespace's own name, as the API server writes it and lets nobody change.
+pub(crate) const NAMESPACE: &str = "kubernetes.io/metadata.name";
 
 // ---- annotations ----
 
@@ -37,8 +43,17 @@ pub(crate) const EPOCH: &str = "moonshot/epoch";
 pub(crate) const SLOTS: &str = "moonshot/slots";
 /// The Slot that a service's pod has claimed: `INDEX/ATTEMPT`.
 pub(crate) const CLAIM: &str = "moonshot/claim";
+/// On a Project's namespace that was there before the platform came.
+pub(crate) const ADOPTED: &str = "moonshot/adopted";
+/// On a Project's namespace that has a [`PULL_SECRET`].
+pub(crate) const PULLS: &str = "moonshot/pull-secret";
 /// What people call the owner: `job/flights`. Never an identity.
 pub(crate) const TITLE: &str = "moonshot/title";
+
+/// Name of the NetworkPolicy in each Project's namespace.
+pub(crate) const POLICY: &str = "moonshot";
+/// Name of the Secret there by which images are pulled.
+pub(crate) const PULL_SECRET: &str = "moonshot-registries";
 
 /// Kubernetes' bound for names of objects whose pods get the name as a label.
 const NAME_MAX: usize = 52;

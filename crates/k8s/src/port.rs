@@ -6,15 +6,15 @@ use crate::endpoint::{self, Trusted};
 use crate::error::{failed, is_conflict, is_gone};
 use crate::others::{self, Notes};
 use crate::view::{Holder, HolderKind, SlotState, Stop};
-use crate::{exec, keeper, lead, manifest, names, watch};
+use crate::{exec, keeper, lead, manifest, names, spaces, watch};
 use base::{Epoch, Span, Time};
 use engine::{
     BoxFuture, Cursor, Engine, EngineError, Exec, Group, Life, Note, Observation, Phase, PodName,
-    ReplicaKey, Slot, StopReason,
+    Project, ReplicaKey, Slot, StopReason,
 };
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::core::v1::Service;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
@@ -268,11 +268,7 @@ impl K8s {
             return Ok(());
         }
         let client = || self.shared.client.clone();
-        self.create(
-            Api::<Namespace>::all(client()),
-            manifest::namespace(&group.project, &group.tenant),
-        )
-        .await?;
+        spaces::make(&self.shared, &group.project, &group.tenant).await?;
         if group.life == Life::Service {
             return self.ensure_service(epoch, group).await;
         }
@@ -281,8 +277,9 @@ impl K8s {
             manifest::peers(group),
         )
         .await?;
+        let registries = self.shared.cache.spaces.registries(&group.project);
         for slot in missing {
-            let manifest = manifest::job(&self.shared.config, group, slot, epoch);
+            let manifest = manifest::job(&self.shared.config, &registries, group, slot, epoch);
             let made = self
                 .create(Api::<Job>::namespaced(client(), &group.project), manifest)
                 .await?;
@@ -298,8 +295,9 @@ impl K8s {
         let client = || self.shared.client.clone();
         let api = || Api::<Deployment>::namespaced(client(), &group.project);
         let name = names::deployment(group);
+        let registries = self.shared.cache.spaces.registries(&group.project);
         for _ in 0..TRIES {
-            let manifest = manifest::deployment(&self.shared.config, group, epoch);
+            let manifest = manifest::deployment(&self.shared.config, &registries, group, epoch);
             if let Some(made) = self.create(api(), manifest).await? {
                 if let Some(holder) = Holder::of_deployment(&made) {
                     self.shared.cache.put_holder(holder);
@@ -497,6 +495,18 @@ impl Engine for K8s {
         group: &'a Group,
     ) -> BoxFuture<'a, Result<(), EngineError>> {
         Box::pin(self.ensure_group(epoch, group))
+    }
+
+    fn project<'a>(
+        &'a self,
+        epoch: Epoch,
+        project: &'a Project,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(async move {
+            self.shared.check(epoch)?;
+            self.shared.cache.spaces.tell(project);
+            spaces::keep(&self.shared, &project.name).await
+        })
     }
 
     fn remove<'a>(

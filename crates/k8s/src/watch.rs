@@ -1,4 +1,4 @@
-//! Watches of nodes, pods (ours and those of others), Jobs and Deployments: lists in pages with bookmarks, and starts over by itself when a position is
+//! Watches of nodes, pods (ours and those of others), Jobs, Deployments, namespaces and NetworkPolicies: lists in pages with bookmarks, and starts over by itself when a position is
 //! too old (410) or a connection is lost. Each ends up in the [`Cache`].
 
 use crate::cache::Cache;
@@ -8,7 +8,8 @@ use crate::view::{self, Holder, HolderKind, Place, PodView, place};
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client, Resource};
@@ -33,6 +34,8 @@ struct Others;
 struct Jobs;
 struct Deployments;
 struct Nodes;
+struct Namespaces;
+struct Policies;
 
 impl Kind for Pods {
     type Object = Pod;
@@ -119,6 +122,45 @@ impl Kind for Nodes {
     }
 }
 
+impl Kind for Namespaces {
+    type Object = Namespace;
+    fn put(cache: &Cache, namespace: Namespace) -> Option<Place> {
+        cache.spaces.put_namespace(&namespace);
+        cache.poke.notify_one();
+        Some(place(&namespace.metadata))
+    }
+    fn remove(cache: &Cache, place: &Place) {
+        cache.spaces.remove_namespace(&place.1);
+    }
+    fn keep(cache: &Cache, there: &HashSet<Place>) {
+        cache.spaces.keep_namespaces(there);
+    }
+}
+
+impl Kind for Policies {
+    type Object = NetworkPolicy;
+    fn put(cache: &Cache, policy: NetworkPolicy) -> Option<Place> {
+        let place = place(&policy.metadata);
+        if place.1 != names::POLICY {
+            return None;
+        }
+        let version = policy.metadata.resource_version;
+        cache.spaces.put_policy(&place.0, version);
+        cache.poke.notify_one();
+        Some(place)
+    }
+    fn remove(cache: &Cache, place: &Place) {
+        if place.1 == names::POLICY {
+            cache.spaces.put_policy(&place.0, None);
+            cache.poke.notify_one();
+        }
+    }
+    fn keep(cache: &Cache, there: &HashSet<Place>) {
+        cache.spaces.keep_policies(there);
+        cache.poke.notify_one();
+    }
+}
+
 /// Runs all of them until `stop`; `listed` counts the kinds whose first list is complete.
 pub(crate) async fn run(
     client: Client,
@@ -133,6 +175,8 @@ pub(crate) async fn run(
     let others = watch::watcher(Api::<Pod>::all(client.clone()), theirs);
     let jobs = watch::watcher(Api::<Job>::all(client.clone()), ours());
     let deployments = watch::watcher(Api::<Deployment>::all(client.clone()), ours());
+    let spaces = watch::watcher(Api::<Namespace>::all(client.clone()), config());
+    let policies = watch::watcher(Api::<NetworkPolicy>::all(client.clone()), ours());
     let nodes = watch::watcher(Api::<Node>::all(client), config());
     let all = async {
         tokio::join!(
@@ -141,6 +185,8 @@ pub(crate) async fn run(
             follow::<Jobs>("jobs", jobs, &cache, &listed),
             follow::<Deployments>("deployments", deployments, &cache, &listed),
             follow::<Nodes>("nodes", nodes, &cache, &listed),
+            follow::<Namespaces>("namespaces", spaces, &cache, &listed),
+            follow::<Policies>("network policies", policies, &cache, &listed),
         )
     };
     tokio::select! {
@@ -180,4 +226,4 @@ async fn follow<K: Kind>(
 }
 
 /// How many kinds are watched.
-pub(crate) const KINDS: u8 = 5;
+pub(crate) const KINDS: u8 = 7;

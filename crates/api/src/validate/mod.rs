@@ -93,7 +93,7 @@ fn check_all(object: &Object, purpose: Purpose) -> (Option<Typed>, Vec<FieldErro
 fn check_spec(typed: &Typed, errors: &mut Errors) {
     match typed {
         Typed::Tenant(_) | Typed::Model(_) => {}
-        Typed::Project(project) => platform::project(&project.spec, errors),
+        Typed::Project(project) => platform::project(&project.metadata.name, &project.spec, errors),
         Typed::Queue(queue) => platform::queue(&queue.metadata.name, &queue.spec, errors),
         Typed::Pool(pool) => platform::pool(&pool.spec, errors),
         Typed::Cluster(cluster) => platform::cluster(&cluster.spec, errors),

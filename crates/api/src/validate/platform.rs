@@ -3,17 +3,22 @@
 use super::{Errors, program, reservation, syntax};
 use crate::path;
 use crate::platform::{
-    AmountSpec, ClusterSpec, NodeQuota, NodeSpec, PoolSpec, ProjectSpec, QueueSpec,
+    AmountSpec, ClusterSpec, NetworkPeer, NetworkSpec, NodeQuota, NodeSpec, PoolSpec, ProjectSpec,
+    QueueSpec,
 };
-use base::Span;
+use base::{Net, Span};
 use std::collections::BTreeMap;
 
 /// The largest weight of a queue.
 const WEIGHT_MAX: u32 = 10_000;
 /// The most nodes of one shape that a queue is guaranteed.
 const NODES_MAX: u32 = 100_000;
+/// The most peers in one direction.
+const PEERS_MAX: usize = 200;
+/// The most ports of one peer.
+const PORTS_MAX: usize = 100;
 
-pub(super) fn project(spec: &ProjectSpec, errors: &mut Errors) {
+pub(super) fn project(name: &str, spec: &ProjectSpec, errors: &mut Errors) {
     if let Some(Err(why)) = spec.tenant.as_deref().map(syntax::label) {
         errors.add("spec.tenant", why);
     }
@@ -43,6 +48,60 @@ pub(super) fn project(spec: &ProjectSpec, errors: &mut Errors) {
             .map(|registry| registry.host.as_str()),
         errors,
     );
+    if let Some(spec) = &spec.network {
+        network(name, spec, errors);
+    }
+}
+
+fn network(project: &str, spec: &NetworkSpec, errors: &mut Errors) {
+    let egress = spec.egress.as_deref().unwrap_or_default();
+    for (direction, peers) in [("ingress", spec.ingress.as_slice()), ("egress", egress)] {
+        let at = format!("spec.network.{direction}");
+        if peers.len() > PEERS_MAX {
+            let message = format!("has {} entries; at most {PEERS_MAX} are taken", peers.len());
+            errors.add(at, message);
+            continue;
+        }
+        for (i, peer) in peers.iter().enumerate() {
+            network_peer(project, &format!("{at}[{i}]"), peer, errors);
+        }
+    }
+}
+
+fn network_peer(project: &str, at: &str, peer: &NetworkPeer, errors: &mut Errors) {
+    match (&peer.project, &peer.cidr) {
+        (Some(other), None) => {
+            if let Err(why) = syntax::label(other) {
+                errors.add(format!("{at}.project"), why);
+            } else if other == project {
+                let message =
+                    "is the Project itself, whose programs always reach each other; leave it out";
+                errors.add(format!("{at}.project"), message);
+            }
+        }
+        (None, Some(cidr)) => {
+            if let Err(why) = cidr.parse::<Net>() {
+                errors.add(format!("{at}.cidr"), why.to_string());
+            }
+        }
+        (None, None) => errors.add(at, "names nobody; give `project` or `cidr`"),
+        (Some(_), Some(_)) => {
+            errors.add(at, "has both `project` and `cidr`; make two entries of it");
+        }
+    }
+    if peer.ports.len() > PORTS_MAX {
+        let message = format!(
+            "has {} entries; at most {PORTS_MAX} are taken",
+            peer.ports.len()
+        );
+        errors.add(format!("{at}.ports"), message);
+        return;
+    }
+    for (i, port) in peer.ports.iter().enumerate() {
+        if peer.ports[..i].contains(port) {
+            errors.add(format!("{at}.ports[{i}]"), format!("{port} is there twice"));
+        }
+    }
 }
 
 fn is_host_port(text: &str) -> bool {

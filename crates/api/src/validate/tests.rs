@@ -599,6 +599,36 @@ fn the_platforms_own_kinds() {
             "spec.registries[0].host: is not a host such as `registry.example.org` or `registry.example.org:5000`",
         ],
     );
+    good(
+        "Project",
+        json!({"podSecurity": "baseline", "network": {
+            "ingress": [{"project": "not-yet"}, {"cidr": "10.0.0.0/8", "ports": [443, 8080]}],
+            "egress": [],
+        }}),
+    );
+    bad(
+        "Project",
+        json!({"podSecurity": "Baseline", "network": {
+            "ingress": [{}, {"project": "a"}, {"project": "a b"}, {"project": "b", "cidr": "::/0"}],
+            "egress": [
+                {"cidr": "10.0.0.1/8"}, {"cidr": "10.0.0.0"}, {"cidr": "10.0.0.0/33"},
+                {"project": "b", "ports": [0, 65_536]}, {"project": "b", "ports": [80, 80]},
+            ],
+        }}),
+        &[
+            "spec.podSecurity: is `Baseline`; `restricted`, `baseline` or `privileged` is expected; did you mean `baseline`?",
+            "spec.network.egress[3].ports[0]: is `0`; at least 1 is expected",
+            "spec.network.egress[3].ports[1]: is `65536`; at most 65535 is expected",
+            "spec.network.ingress[0]: names nobody; give `project` or `cidr`",
+            "spec.network.ingress[1].project: is the Project itself, whose programs always reach each other; leave it out",
+            "spec.network.ingress[2].project: has ` ` at position 2; use lower-case letters, digits and `-`, and begin and end with a letter or digit",
+            "spec.network.ingress[3]: has both `project` and `cidr`; make two entries of it",
+            "spec.network.egress[0].cidr: begins within the range; write `10.0.0.0/8`",
+            "spec.network.egress[1].cidr: is not a range of addresses; write it like `10.0.0.0/8`, or `10.1.2.3/32` for one address",
+            "spec.network.egress[2].cidr: fixes more than the 32 bits of its address",
+            "spec.network.egress[4].ports[1]: 80 is there twice",
+        ],
+    );
     bad(
         "Pool",
         json!({"levels": ["rack", "rack"]}),

@@ -55,6 +55,60 @@ fn the_flights_are_learnt_and_served_on_kubernetes() {
     });
 }
 
+/// A Project's programs run although they reach nothing but the server; its images would be pulled with its password.
+#[test]
+fn what_a_project_says_is_kept_in_its_namespace() {
+    let installation = up();
+    let project = |spec: &str| {
+        installation.apply(&format!(
+            "apiVersion: moonshot/v1\nkind: Project\nmetadata: {{name: closed}}\nspec: {spec}\n"
+        ));
+    };
+    let pulling =
+        "{network: {egress: []}, registries: [{host: registry.example.org, secret: pull}]}";
+    project(pulling);
+    installation.apply(
+        "apiVersion: moonshot/v1
+kind: Secret
+metadata: {name: pull, project: closed}
+spec: {data: {username: somebody, password: open sesame}}
+---
+apiVersion: moonshot/v1
+kind: Job
+metadata: {name: shut-in, project: closed}
+spec: {command: [sh, -c, 'echo it is said']}
+",
+    );
+    let of = |args: &[&str]| kubectl(&[&["-n", "closed"], args].concat(), "");
+    eventually("it ran", PATIENCE, || {
+        let jobs = installation
+            .run(&["get", "jobs", "--project", "closed"])
+            .ok();
+        jobs.contains("Succeeded")
+    });
+    let said = installation.run(&["logs", "job/shut-in", "--project", "closed"]);
+    assert!(said.ok().contains("it is said"), "its output came out");
+    let pods = of(&["get", "pods", "-o", "jsonpath={..imagePullSecrets[*].name}"]);
+    assert_eq!(pods, "moonshot-registries");
+    let secrets = || of(&["get", "secrets", "-o", "jsonpath={.items[*].type}"]);
+    assert_eq!(secrets(), "kubernetes.io/dockerconfigjson");
+    let types = || {
+        let path = "jsonpath={.spec.policyTypes}";
+        of(&["get", "networkpolicy", "moonshot", "-o", path])
+    };
+    assert_eq!(types(), r#"["Ingress","Egress"]"#);
+    let profile = || {
+        let path = r"jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}";
+        kubectl(&["get", "namespace", "closed", "-o", path], "")
+    };
+    assert_eq!(profile(), "restricted");
+
+    project("{podSecurity: privileged}");
+    eventually("what is said no more is gone", PATIENCE, || {
+        types() == r#"["Ingress"]"# && secrets().is_empty() && profile() == "privileged"
+    });
+}
+
 // ---- pods that others made ----
 
 /// Objects as JSON.

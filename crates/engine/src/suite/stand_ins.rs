@@ -109,7 +109,10 @@ impl Content for Files {
     ) -> BoxFuture<'a, Result<SecretEntries, EngineError>> {
         Box::pin(async move {
             assert_eq!((name, version), ("suite", 1));
-            Ok(vec![("password".to_owned(), SECRET.as_bytes().to_vec())])
+            let entries = [("username", "suite"), ("password", SECRET)];
+            Ok(entries
+                .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
+                .to_vec())
         })
     }
 }

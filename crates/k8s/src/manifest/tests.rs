@@ -92,7 +92,7 @@ impl engine::Content for Nobody {
     }
 }
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config {
         access: crate::config::Access::InCluster,
         namespace: "moonshot".to_owned(),
@@ -104,6 +104,7 @@ fn config() -> Config {
         },
         listen: "10.0.0.1:7400".parse().expect("an address"),
         advertise: None,
+        clients: Vec::new(),
         user: 65_532,
         scratch: std::env::temp_dir(),
         sink: Arc::new(Nobody),
@@ -114,7 +115,7 @@ fn config() -> Config {
 #[test]
 fn a_batch_replica_is_a_job_of_one_try() {
     let (config, group) = (config(), group());
-    let job = job(&config, &group, &group.slots[0], Epoch(5));
+    let job = job(&config, &[], &group, &group.slots[0], Epoch(5));
     let text = job.to_string();
     assert!(!text.contains("a secret"), "tokens are in no object");
     let spec = &job["spec"];
@@ -172,7 +173,7 @@ fn a_service_is_a_deployment_with_its_probes() {
         },
         ..group.template.probes.readiness.clone().expect("just set")
     });
-    let deployment = deployment(&config, &group, Epoch(5));
+    let deployment = deployment(&config, &[], &group, Epoch(5));
     let main = &deployment["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(
         main["readinessProbe"]["httpGet"],
@@ -186,6 +187,36 @@ fn a_service_is_a_deployment_with_its_probes() {
     let typed: k8s_openapi::api::apps::v1::Deployment =
         serde_json::from_value(deployment.clone()).expect("a Deployment");
     assert_eq!(serde_json::to_value(typed).expect("JSON"), deployment);
+}
+
+#[test]
+fn images_are_pulled_as_the_projects_registries_say() {
+    let (config, mut group) = (config(), group());
+    group.template.runtime = Runtime::Image("registry.example.org/tool:1".to_owned());
+    let registry = Registry {
+        host: "registry.example.org".to_owned(),
+        mirror: Some("mirror.example.org".to_owned()),
+        secret: Some(("pull".to_owned(), 3)),
+    };
+    let pod = |registries: &[Registry]| {
+        let job = job(&config, registries, &group, &group.slots[0], Epoch(5));
+        job["spec"]["template"]["spec"].clone()
+    };
+    let plain = pod(&[]);
+    assert_eq!(
+        plain["containers"][0]["image"],
+        "registry.example.org/tool:1"
+    );
+    assert_eq!(plain.get("imagePullSecrets"), None);
+    let mirrored = pod(&[registry]);
+    assert_eq!(
+        mirrored["containers"][0]["image"],
+        "mirror.example.org/tool:1"
+    );
+    assert_eq!(
+        mirrored["imagePullSecrets"],
+        json!([{"name": "moonshot-registries"}])
+    );
 }
 
 #[test]

@@ -55,6 +55,7 @@ impl Cluster {
             },
             listen: NODE_ADDRESS.parse().expect("an address"),
             advertise: None,
+            clients: Vec::new(),
             user: 65_532,
             scratch: dir.path().to_owned(),
             sink: Arc::clone(&sink) as Arc<dyn engine::OutputSink>,
@@ -87,6 +88,12 @@ impl Cluster {
             ..self.config.clone()
         };
         K8s::open(config).await.expect("the cluster is there")
+    }
+
+    /// The namespace of the platform's own objects, and the port where pods reach the engine.
+    pub(crate) fn place(&self) -> (String, u16) {
+        let port = self.engine.listens_on().port();
+        (self.config.namespace.clone(), port)
     }
 
     /// The cluster's own objects of the suite's project.

@@ -5,8 +5,8 @@ use crate::role::{NAMESPACE, Right, Role};
 use base::{Epoch, Index, Span};
 use engine::suite::{Bench, EPOCH, Program, Stage};
 use engine::{
-    Cause, EngineError, ExecOutput, ForeignPod, Group, Life, Note, Phase, PodName, ReplicaKey,
-    StopReason,
+    Cause, EngineError, ExecOutput, ForeignPod, Group, Life, Network, Note, Phase, PodName,
+    PodSecurity, Project, Registry, ReplicaKey, StopReason,
 };
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -18,9 +18,13 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The API server asks for this one beside `get` when a connection is upgraded, and does not write it down. The second test
-/// takes it away.
-const UNWRITTEN: (&str, &str, &str) = ("create", "", "pods/exec");
+/// The API server asks for these and does not write it down: for the first beside `get` when a connection is upgraded, for the
+/// others beside `patch` when something that is applied is not there yet. The second test takes them away.
+const UNWRITTEN: [(&str, &str, &str); 3] = [
+    ("create", "", "pods/exec"),
+    ("create", "networking.k8s.io", "networkpolicies"),
+    ("create", "", "secrets"),
+];
 
 /// Everything that the engine ever asks of the API, done under the chart's rights; the API server writes down which of them
 /// it was asked for.
@@ -31,6 +35,10 @@ async fn the_chart_gives_the_rights_that_are_used_and_no_others() {
     forget_leader(&cluster).await;
     let stage = Stage::new(&cluster).await;
     a_job_and_a_service(&cluster, &stage).await;
+    for project in [pulling("a.example.org"), Project::plain("suite", "default")] {
+        let told = cluster.engine().project(EPOCH, &project).await;
+        told.expect("the engine heeds what Projects say");
+    }
     pods_of_others(&cluster).await;
     somebody_else_writes(&cluster, &stage, &role).await;
     let next = Epoch(EPOCH.0 + 1);
@@ -38,8 +46,7 @@ async fn the_chart_gives_the_rights_that_are_used_and_no_others() {
     led.expect("the next leader leads");
 
     let mut used = role.used();
-    let (verb, group, resource) = UNWRITTEN;
-    used.insert(Right::new(verb, group, resource));
+    used.extend(UNWRITTEN.map(|(verb, group, resource)| Right::new(verb, group, resource)));
     let allowed = role.allowed();
     let of = |rights: BTreeSet<&Right>| -> Vec<String> {
         let one = |right: &Right| format!("{} {} {}", right.verb, right.group, right.resource);
@@ -68,6 +75,18 @@ async fn a_job_and_a_service(cluster: &Cluster, stage: &Stage<'_, Cluster>) {
         stage.remove(key, Span::ZERO).await;
         assert_eq!(stage.end(key).await.cause, Cause::Stopped);
         stage.remove(key, Span::ZERO).await;
+    }
+}
+
+/// A Project whose images need a password.
+fn pulling(host: &str) -> Project {
+    Project {
+        registries: vec![Registry {
+            host: host.to_owned(),
+            mirror: None,
+            secret: Some(("suite".to_owned(), 1)),
+        }],
+        ..Project::plain("suite", "default")
     }
 }
 
@@ -236,10 +255,36 @@ async fn what_a_right_is_for_fails_without_it() {
         .await;
     let ended = stage.start(Life::Batch, &Program::Exit(0)).await;
     stage.end(&ended).await;
-    for resource in ["namespaces", "services"] {
-        let group = stage.group(Life::Batch, &Program::Exit(0));
-        check("create", "", resource, engine.ensure(EPOCH, &group)).await;
+    let networks = "networking.k8s.io";
+    for (n, (group, resource)) in [("", "namespaces"), (networks, "networkpolicies")]
+        .into_iter()
+        .enumerate()
+    {
+        let mut new = stage.group(Life::Batch, &Program::Exit(0));
+        new.project = format!("rights-{}-{n}", std::process::id());
+        check("create", group, resource, engine.ensure(EPOCH, &new)).await;
     }
+    let mut project = Project::plain("suite", "default");
+    project.pod_security = Some(PodSecurity::Baseline);
+    let act = engine.project(EPOCH, &project);
+    check("patch", "", "namespaces", act).await;
+    project.network = Some(Network::default());
+    let act = engine.project(EPOCH, &project);
+    check("patch", networks, "networkpolicies", act).await;
+    // Each is another one: what failed is done by itself once it may be.
+    for (verb, host) in [("create", "a.example.org"), ("patch", "b.example.org")] {
+        let pulling = pulling(host);
+        check(verb, "", "secrets", engine.project(EPOCH, &pulling)).await;
+    }
+    let told = engine.project(EPOCH, &pulling("c.example.org")).await;
+    told.expect("it is heeded with all rights");
+    let plain = Project::plain("suite", "default");
+    check("delete", "", "secrets", engine.project(EPOCH, &plain)).await;
+    let told = engine.project(EPOCH, &plain).await;
+    told.expect("it is heeded with all rights");
+
+    let group = stage.group(Life::Batch, &Program::Exit(0));
+    check("create", "", "services", engine.ensure(EPOCH, &group)).await;
     let group = stage.group(Life::Batch, &Program::Exit(0));
     check("create", "batch", "jobs", engine.ensure(EPOCH, &group)).await;
     for verb in ["get", "create"] {

@@ -5,8 +5,8 @@ use super::server::chain;
 use super::settings::Settings;
 use base::{Epoch, Span, Uid};
 use engine::{
-    BoxFuture, Cursor, Engine, EngineError, Exec, Group, Note, Observation, PodName, ReplicaKey,
-    StopReason,
+    BoxFuture, Cursor, Engine, EngineError, Exec, Group, Note, Observation, PodName, Project,
+    ReplicaKey, StopReason,
 };
 use k8s::K8s;
 use local::{Backoff, Config, Local, OpenError};
@@ -177,6 +177,14 @@ impl Engine for Seat {
         group: &'a Group,
     ) -> BoxFuture<'a, Result<(), EngineError>> {
         Box::pin(async move { self.ours()?.engine().ensure(epoch, group).await })
+    }
+
+    fn project<'a>(
+        &'a self,
+        epoch: Epoch,
+        project: &'a Project,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(async move { self.ours()?.engine().project(epoch, project).await })
     }
 
     fn remove<'a>(

@@ -1,5 +1,6 @@
 //! The engine on a Kubernetes, as the settings say.
 
+use base::Net;
 use k8s::{Access, Config, Images};
 use server::content::Content;
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +22,8 @@ pub(crate) struct Kubernetes {
     /// Where pods reach this server (`None`: at the address from which it reaches the cluster), and how they write that.
     pub(crate) pod_listen: Option<SocketAddr>,
     pub(crate) pod_address: Option<String>,
+    /// From where servers and gateways outside of the cluster reach pods.
+    pub(crate) pod_clients: Vec<Net>,
     pub(crate) image_agent: String,
     pub(crate) image_host: String,
     pub(crate) image_python: String,
@@ -42,6 +45,14 @@ impl Kubernetes {
             Some(listen) => listen,
             None => (toward(&access).await?, POD_PORT).into(),
         };
+        let mut clients = self.pod_clients.clone();
+        // A server in a pod is known by its namespace.
+        if self.kubeconfig.is_some()
+            && clients.is_empty()
+            && let Ok(address) = toward(&access).await
+        {
+            clients.push(Net::one(address));
+        }
         let scratch = data_dir.join("pods");
         std::fs::create_dir_all(&scratch)
             .map_err(|error| format!("cannot make `{}`: {error}", scratch.display()))?;
@@ -56,6 +67,7 @@ impl Kubernetes {
             },
             listen,
             advertise: self.pod_address.clone(),
+            clients,
             user: USER,
             scratch,
             sink: Arc::clone(content) as Arc<dyn engine::OutputSink>,

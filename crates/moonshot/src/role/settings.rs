@@ -3,7 +3,7 @@
 
 use super::kubernetes::Kubernetes;
 use super::settings_text;
-use base::{Bytes, Span};
+use base::{Bytes, Net, Span};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -143,6 +143,12 @@ pub(crate) const TABLE: &[(&str, &str, &str, &str)] = &[
         "the same as pods write it, `http://host:port`; empty for `pod_listen`",
     ),
     (
+        "MOONSHOT_POD_CLIENTS",
+        "pod_clients",
+        "",
+        "ranges of addresses from which servers and gateways outside of the cluster reach pods, separated by commas; empty for the address from which this server reaches the cluster",
+    ),
+    (
         "MOONSHOT_IMAGE_AGENT",
         "image_agent",
         "",
@@ -239,6 +245,7 @@ struct Raw {
     namespace: Option<String>,
     pod_listen: Option<String>,
     pod_address: Option<String>,
+    pod_clients: Option<Vec<String>>,
     image_agent: Option<String>,
     image_host: Option<String>,
     image_python: Option<String>,
@@ -265,6 +272,14 @@ pub(crate) fn load(
     checked(raw, &env).map_err(|sentence| {
         settings_text::placed(sentence, Some((path, &text)), |name| env(name).is_some())
     })
+}
+
+fn ranges(texts: &[String]) -> Result<Vec<Net>, String> {
+    let range = |text: &String| {
+        let net = text.parse::<Net>();
+        net.map_err(|why| format!("MOONSHOT_POD_CLIENTS has `{text}`, which {why}"))
+    };
+    texts.iter().map(range).collect()
 }
 
 fn checked(raw: Raw, env: &impl Fn(&str) -> Option<String>) -> Result<Settings, String> {
@@ -303,6 +318,13 @@ fn checked(raw: Raw, env: &impl Fn(&str) -> Option<String>) -> Result<Settings, 
     let needed = |name: &str, written: Option<String>| {
         text(name, written).ok_or_else(|| format!("{name} is needed with the engine `k8s`"))
     };
+    let listed = |name: &str, written: Option<Vec<String>>| -> Vec<String> {
+        let Some(text) = env(name) else {
+            return written.unwrap_or_default();
+        };
+        let words = text.split(',').map(|word| word.trim().to_owned());
+        words.filter(|word| !word.is_empty()).collect()
+    };
     let kubernetes = match text("MOONSHOT_ENGINE", raw.engine).as_deref() {
         None | Some("local") => None,
         Some("k8s") => Some(Kubernetes {
@@ -314,6 +336,7 @@ fn checked(raw: Raw, env: &impl Fn(&str) -> Option<String>) -> Result<Settings, 
                 None => None,
             },
             pod_address: text("MOONSHOT_POD_ADDRESS", raw.pod_address),
+            pod_clients: ranges(&listed("MOONSHOT_POD_CLIENTS", raw.pod_clients))?,
             image_agent: needed("MOONSHOT_IMAGE_AGENT", raw.image_agent)?,
             image_host: needed("MOONSHOT_IMAGE_HOST", raw.image_host)?,
             image_python: needed("MOONSHOT_IMAGE_PYTHON", raw.image_python)?,
@@ -376,14 +399,7 @@ fn checked(raw: Raw, env: &impl Fn(&str) -> Option<String>) -> Result<Settings, 
             NODE_LOST_AFTER,
             &format!("a duration, such as `{NODE_LOST_AFTER}`"),
         )?,
-        hosts: match env("MOONSHOT_HOSTS") {
-            Some(text) => text
-                .split(',')
-                .map(|host| host.trim().to_owned())
-                .filter(|host| !host.is_empty())
-                .collect(),
-            None => raw.hosts.unwrap_or_default(),
-        },
+        hosts: listed("MOONSHOT_HOSTS", raw.hosts),
         kubernetes,
         clock_offset_ms: number("MOONSHOT_CLOCK_OFFSET_MS")?
             .or(raw.clock_offset_ms)

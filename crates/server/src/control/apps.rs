@@ -6,6 +6,7 @@ use super::convert;
 use super::dirty::Dirty;
 use super::environments::{self, Bundles};
 use super::placement_row::PlacementRow;
+use super::projects;
 use super::relations;
 use super::rows::{self, AppRows, RowOp};
 use super::scheduler::{TaskGroup, TaskOwner};
@@ -468,7 +469,7 @@ async fn perform(
             }),
             AppAction::Ensure(group) => {
                 flush(control, uid, &mut pending).await?;
-                control.engine.ensure(control.epoch, group).await?;
+                projects::ensure(control, group).await?;
             }
             AppAction::Drain { key } => {
                 if let Some((unit, seat)) = seat_of(rows, key) {

@@ -7,6 +7,7 @@ use super::dirty::Dirty;
 use super::environments::{self, Bundles};
 use super::job_context::{JobContext, JobIdentity, checkpoint_claim};
 use super::job_status;
+use super::projects;
 use super::rows::{self, JobRows, RowOp};
 use super::sights::Sighting;
 use super::unit_row::UnitRow;
@@ -371,7 +372,7 @@ async fn perform(
             JobAction::Ensure(group) => {
                 flush(control, rows, context, &mut pending).await?;
                 for group in patched(group, &context.spec.restart) {
-                    control.engine.ensure(control.epoch, &group).await?;
+                    projects::ensure(control, &group).await?;
                 }
             }
             JobAction::Stop { key, grace, reason } => {

@@ -9,7 +9,7 @@ use super::scheduler;
 use super::tasks::Tasks;
 use super::{
     Control, ControlError, OwnerKind, apps, collector, deliveries, environments, foreign,
-    job_rebuild, jobs, observer, retention, rows,
+    job_rebuild, jobs, observer, projects, retention, rows,
 };
 use crate::platform::Platform;
 use base::{Epoch, Seq, Span, Time};
@@ -208,6 +208,10 @@ async fn tasks_with_start(
         platform_objects::run(Arc::clone(&shared), told, stop.clone())
     });
     let (shared, stop) = of(control, term);
+    tasks.start("projects", move || {
+        projects::run(Arc::clone(&shared), stop.clone())
+    });
+    let (shared, stop) = of(control, term);
     tasks.start("environments", move || {
         environments::run(Arc::clone(&shared), stop.clone())
     });
@@ -379,7 +383,12 @@ async fn follow(control: Arc<Control>, mut seq: Seq, stop: CancellationToken) {
                             control.kinds.put(change.uid, OwnerKind::App);
                             control.apps.add(change.uid);
                         }
-                        "Project" => control.foreign.reconsider(),
+                        "Project" => {
+                            control.foreign.reconsider();
+                            control.project_changed.poke();
+                        }
+                        // It may be a registry's.
+                        "Secret" => control.project_changed.poke(),
                         "Queue" => {
                             control.queues.changed();
                             control.foreign.reconsider();
@@ -398,6 +407,7 @@ async fn follow(control: Arc<Control>, mut seq: Seq, stop: CancellationToken) {
                 }
                 control.queues.changed();
                 control.platform.poke();
+                control.project_changed.poke();
                 control.builds.poke();
             }
             Err(error) => {

@@ -2,7 +2,7 @@
 //!
 //! [`jobs`] and [`apps`] perform what `plan` says; [`scheduler`] owns `sched`, and [`sched_log`] writes down what it does; [`observer`] reads the engine;
 //! [`platform_objects`] keeps nodes, pools and queues in step between the database and the scheduler;
-//! [`foreign`] takes in pods that others made; [`environments`] builds; [`deliveries`] brings what Jobs have made to Apps; [`retention`] forgets rows, [`collector`] removes bytes. Each has the same shape: no input, a period and a poke, one
+//! [`projects`] tells the engine what keeps Projects apart; [`foreign`] takes in pods that others made; [`environments`] builds; [`deliveries`] brings what Jobs have made to Apps; [`retention`] forgets rows, [`collector`] removes bytes. Each has the same shape: no input, a period and a poke, one
 //! path for both, no retries of its own.
 
 pub mod admit;
@@ -25,6 +25,7 @@ pub mod observer;
 pub mod placement_row;
 pub mod platform_objects;
 pub mod ports;
+pub mod projects;
 pub mod queues;
 mod relations;
 pub mod retention;
@@ -64,6 +65,10 @@ pub struct Control {
     pub foreign: foreign::Foreign,
     /// Poked when a Node, Pool or Queue changed.
     pub platform: Poke,
+    /// Poked when a Project or a Secret changed.
+    pub project_changed: Poke,
+    /// What the engine knows of Projects.
+    pub projects: projects::Projects,
     /// Poked when an Environment changed.
     pub builds: Poke,
     /// Which Queue takes which projects.
@@ -203,6 +208,8 @@ impl Control {
             apps,
             foreign,
             platform: Poke::default(),
+            project_changed: Poke::default(),
+            projects: projects::Projects::default(),
             builds: Poke::default(),
             queues: queues::Queues::default(),
             kinds: Kinds::default(),

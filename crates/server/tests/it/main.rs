@@ -7,6 +7,7 @@ mod garbage;
 mod jobs;
 mod models;
 mod nodes;
+mod projects;
 mod promises;
 mod queues;
 mod routes;
