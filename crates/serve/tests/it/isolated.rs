@@ -189,18 +189,40 @@ fn what_a_model_lacks_is_told_as_if_it_were_in_the_server() {
             "could not be loaded: `saved_model.pb`: it is no SavedModel, or it is cut off",
         ) && why("cut").contains("could not be loaded: `model.onnx`: ")
     });
-    // A program that is not there, and one that says nothing.
-    for (program, wanted) in [
+    // A program that is not there, one that says nothing, and some that say what is no answer.
+    for (program, says, wanted) in [
         (
             "/nowhere/moonshot",
+            "",
             "`/nowhere/moonshot` cannot be started: No such file",
         ),
         (
             "/bin/true",
+            "",
             "it ended with exit code 0 while it loaded the model",
         ),
+        (
+            "/bin/sh",
+            "\\377\\377\\377\\377",
+            "it sent a message of 4294967295 bytes; at most 2147483648 are carried",
+        ),
+        (
+            "/bin/sh",
+            "\\4\\0\\0\\0\\7\\0\\0\\0",
+            "it sent a message that is cut off",
+        ),
+        (
+            "/bin/sh",
+            "\\7\\0\\0\\0\\3\\0\\0\\0{}}",
+            "it sent a text that is not what was expected",
+        ),
     ] {
-        let host = Host::start(dir.path(), |config| config.worker.program = program.into());
+        let host = Host::start(dir.path(), |config| {
+            config.worker.program = program.into();
+            // Its standard input is the socket to the server.
+            let script = format!("printf '{says}' >&0; exec sleep 60");
+            config.worker.args = vec!["-c".into(), script.into()];
+        });
         host.until("it was tried", || {
             ask(&host, "noise", 1.0).text().contains(wanted)
         });
@@ -528,6 +550,54 @@ fn models_are_isolated_on_demand_and_warmed() {
     assert!(text.contains("moonshot_serve_evictions_total 2"), "{text}");
     let warmed = "moonshot_serve_warm_up_requests_total{outcome=\"ok\"} 1";
     assert!(text.contains(warmed), "{text}");
+}
+
+#[test]
+fn steps_and_a_broken_next_version_are_as_without_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = tensorflow::models().dir.join("old/1");
+    let steps = json!({
+        "columns": [
+            {"name": "a", "mean": 1.0, "scale": 2.0},
+            {"name": "b", "missing": 0.5},
+            {"name": "c", "words": ["x", "y"]},
+            {"name": "d"}
+        ]
+    });
+    for model in ["plain", "apart"] {
+        let version = dir.path().join(model).join("1");
+        std::fs::create_dir_all(&version).unwrap();
+        for entry in std::fs::read_dir(&old).unwrap() {
+            let entry = entry.unwrap();
+            symlink(entry.path(), version.join(entry.file_name())).unwrap();
+        }
+        put(&version, "steps.json", steps.to_string().as_bytes());
+    }
+    put(
+        dir.path(),
+        "apart/model.toml",
+        b"isolate = true\nthreads = \"caller\"\n",
+    );
+    put(dir.path(), "plain/model.toml", b"threads = \"caller\"\n");
+    let host = Host::start(dir.path(), |_| {});
+    host.ready();
+    let body =
+        json!({"instances": [{"a": 3, "c": "y", "d": 1.5}, {"a": -1, "b": 2, "c": "x", "d": 0}]});
+    let [plain, apart] = ["plain", "apart"].map(|model| {
+        let path = format!("/v1/models/{model}:predict");
+        host.post(&path, &body.to_string())
+    });
+    assert_eq!(plain.status, 200, "{}", plain.text());
+    assert_eq!(plain.body, apart.body);
+    // A version that crashes when it is loaded replaces nothing.
+    std::fs::write(dir.path().join("apart/model.toml"), SETTINGS).unwrap();
+    place(dir.path(), "dies", "apart", 2);
+    host.until("the load was given up", || {
+        let status = host.get("/v1/models/apart/versions/2").text();
+        status.contains("ended by signal 6")
+    });
+    let got = host.post("/v1/models/apart:predict", &body.to_string());
+    assert_eq!(got.body, plain.body);
 }
 
 #[test]

@@ -186,13 +186,14 @@ impl Shared {
     fn keep(&self, first: &SyncSender<std::result::Result<Hello, LoadError>>) {
         let Spec { model, version, .. } = &self.spec;
         let mut is_first = true;
-        let mut pause = PAUSE.0;
+        let mut pause = None;
         loop {
-            let begun = Instant::now();
+            let mut ran = Duration::ZERO;
             let how = match self.start_one(is_first) {
                 Ok((child, control, hello)) => {
                     self.memory.store(hello.loaded.memory, Relaxed);
                     let ready = self.ready(&control);
+                    let begun = Instant::now();
                     if is_first {
                         // Whoever waits for it waits as long as this lives.
                         let _ = first.send(Ok(hello));
@@ -202,40 +203,45 @@ impl Shared {
                     is_first = false;
                     let how = match ready {
                         Ok(()) => wait(child, &control),
-                        Err(error) => format!("cannot be reached: {error}"),
+                        Err(error) => {
+                            reap(child, &control);
+                            format!("cannot be reached: {error}")
+                        }
                     };
+                    ran = begun.elapsed();
                     self.now().reason.take().unwrap_or(how)
                 }
                 Err(error) if is_first => {
                     let _ = first.send(Err(error));
                     return;
                 }
-                Err(error) => format!("could not be started again ({error})"),
+                Err(error) => format!("did not start ({error})"),
             };
-            if begun.elapsed() >= WELL {
-                pause = PAUSE.0;
-            }
-            let mut now = self.now();
-            now.process = Err(how.clone());
-            now.control = None;
-            self.changed.notify_all();
-            if !now.is_stopped {
-                drop(now);
-                let pause_s = pause.as_secs();
-                tracing::warn!(model, version, pause_s, "the worker process {how}");
-                now = self.now();
-            }
-            let stopped = self
-                .changed
-                .wait_timeout_while(now, pause, |now| !now.is_stopped);
-            let (now, _) = stopped.unwrap_or_else(PoisonError::into_inner);
-            if now.is_stopped {
+            let next = pause_after(pause, ran);
+            pause = Some(next);
+            if self.down(how, next) {
                 return;
             }
-            drop(now);
-            pause = (pause * 2).min(PAUSE.1);
             self.restarts.fetch_add(1, Relaxed);
         }
+    }
+
+    /// No process answers; waits before the next one is started. Whether it is not to be.
+    fn down(&self, how: String, pause: Duration) -> bool {
+        let Spec { model, version, .. } = &self.spec;
+        if !self.now().is_stopped {
+            let pause_s = pause.as_secs();
+            tracing::warn!(model, version, pause_s, "the worker process {how}");
+        }
+        let mut now = self.now();
+        now.process = Err(how);
+        now.control = None;
+        self.changed.notify_all();
+        let waited = self
+            .changed
+            .wait_timeout_while(now, pause, |now| !now.is_stopped);
+        let (now, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        now.is_stopped
     }
 
     /// Starts a process and has it load. It is ended where it cannot.
@@ -306,6 +312,14 @@ impl Shared {
     }
 }
 
+/// How long to wait before a process is started again, after the last such pause and the time that it ran.
+fn pause_after(last: Option<Duration>, ran: Duration) -> Duration {
+    match last {
+        Some(last) if ran < WELL => (last * 2).min(PAUSE.1),
+        _ => PAUSE.0,
+    }
+}
+
 /// Waits until the process closes its socket, which it does when it ends; nothing else comes there.
 fn wait(child: Child, mut control: &UnixStream) -> String {
     let mut byte = [0];
@@ -330,5 +344,22 @@ fn reap(mut child: Child, control: &UnixStream) -> String {
     match child.wait() {
         Ok(status) => ended(status),
         Err(error) => format!("ended, and nobody knows how ({error})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_begin_anew_after_a_good_run() {
+        let mut pause = None;
+        let ran = [0, 1, 0, 59, 0, 0, 0, 60, 0];
+        let pauses = ran.map(|ran_s| {
+            let next = pause_after(pause, Duration::from_secs(ran_s));
+            pause = Some(next);
+            next.as_secs()
+        });
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 1, 2]);
     }
 }

@@ -33,6 +33,8 @@ pub fn work() -> io::Result<()> {
 
 fn attend() -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    // Started as `/proc/self/exe`, it would be called `exe`.
+    rustix::thread::set_name(c"serve-worker")?;
     let mut control = control()?;
     // Not every kernel and container lets us.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
