@@ -271,6 +271,32 @@ fn a_process_killed_from_outside_fails_its_requests_and_no_later_ones() {
 }
 
 #[test]
+fn a_process_that_does_not_start_again_is_tried_until_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "lacks/model.toml", SETTINGS);
+    let version = dir.path().join("lacks/1");
+    let copied = Command::new("cp")
+        .arg("-r")
+        .args([&crashing().join("fragile"), &version])
+        .status();
+    assert!(copied.unwrap().success());
+    let host = Host::start(dir.path(), |_| {});
+    until_answers(&host, "lacks");
+    let library = version.join("crash.so");
+    std::fs::rename(&library, dir.path().join("away")).unwrap();
+    assert_eq!(ask(&host, "lacks", -5.0).status, 503);
+    host.until("the next one does not start", || {
+        let text = ask(&host, "lacks", 2.5).text();
+        text.contains("did not start (`")
+            && text.contains("crash.so`: it cannot be loaded")
+            && text.contains("is started again")
+    });
+    std::fs::rename(dir.path().join("away"), &library).unwrap();
+    until_answers(&host, "lacks");
+    assert!(restarts(&host, "lacks") >= 2);
+}
+
+#[test]
 fn a_process_that_hangs_is_ended() {
     let dir = tempfile::tempdir().unwrap();
     place(dir.path(), "fragile", "stuck", 1);
@@ -334,6 +360,20 @@ fn an_unloaded_model_leaves_no_process_and_nothing_to_reap() {
     let [pid] = workers("leaves")[..] else {
         panic!("one process")
     };
+    // Where memory is short, it goes before the server.
+    let score = |pid: &str| -> i32 {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+        text.trim().parse().unwrap()
+    };
+    assert_eq!(score(&pid.to_string()), (score("self") + 300).min(1_000));
+    // Who stops a server may signal all of its processes: they answer until the server is done with them.
+    kill(pid, Signal::TERM);
+    kill(pid, Signal::INT);
+    assert!(answers(&host, "leaves"));
+    assert_eq!(
+        (restarts(&host, "leaves"), workers("leaves")),
+        (0, vec![pid])
+    );
     let got = host.post("/v2/repository/models/leaves/unload", "");
     assert_eq!(got.status, 200);
     let process = PathBuf::from(format!("/proc/{pid}"));

@@ -47,7 +47,6 @@ pub(super) struct Order {
 /// What was loaded.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Loaded {
-    pub(super) platform: String,
     pub(super) signatures: Vec<Signature>,
     /// Bytes that the process has.
     pub(super) memory: u64,
@@ -186,9 +185,10 @@ pub(super) fn take_answer(mut rest: Bytes) -> Result<RunResult<Vec<Tensor>>> {
 }
 
 fn ended<T>(rest: &Bytes, message: T) -> Result<T> {
-    match rest.is_empty() {
-        true => Ok(message),
-        false => Err(Garbled("more than a message")),
+    if rest.is_empty() {
+        Ok(message)
+    } else {
+        Err(Garbled("more than a message"))
     }
 }
 
@@ -204,6 +204,8 @@ fn put_tensors(out: &mut Vec<u8>, tensors: &[Tensor]) {
         for &size in &tensor.shape {
             out.extend((size as u64).to_le_bytes());
         }
+        let size = tensor.datatype.size().unwrap_or(size_of::<u32>());
+        out.reserve(tensor.data.len().saturating_mul(size));
         match &tensor.data {
             Data::Bytes(values) => values.iter().for_each(|value| put_bytes(out, value)),
             Data::F32(_) | Data::F64(_) | Data::Int(_) => to_le(out, tensor),

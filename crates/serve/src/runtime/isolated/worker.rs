@@ -16,9 +16,10 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// Where memory is short the kernel ends a worker before the server. Less than all, so that other programs that use
-/// more than their part go first.
-const OOM_SCORE: &str = "300";
+/// Where memory is short the kernel ends a worker before the server: so much is added to what a process inherits, of
+/// [`OOM_MAX`]. Less than all, so that other programs that use more than their part go first.
+const OOM_MORE: i32 = 300;
+const OOM_MAX: i32 = 1_000;
 
 /// Runs a worker, whose standard input is the socket to the server that started it. Called by the process's first
 /// thread: the kernel tells the server's death to the thread that asked for it.
@@ -36,8 +37,7 @@ fn attend() -> io::Result<()> {
     // Started as `/proc/self/exe`, it would be called `exe`.
     rustix::thread::set_name(c"serve-worker")?;
     let mut control = control()?;
-    // Not every kernel and container lets us.
-    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    go_before_the_server();
     let Some(order) = receive(&mut control, None)? else {
         return Ok(());
     };
@@ -59,7 +59,6 @@ fn attend() -> io::Result<()> {
         }
     };
     let loaded = Loaded {
-        platform: runtime.platform().to_owned(),
         signatures: runtime.signatures().to_vec(),
         // All that the process has: nothing else is in it.
         memory: probe::resident().max(runtime.memory()),
@@ -80,6 +79,15 @@ fn attend() -> io::Result<()> {
             })?;
     }
     Ok(())
+}
+
+fn go_before_the_server() {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    let own = std::fs::read_to_string(FILE).ok();
+    if let Some(own) = own.and_then(|text| text.trim().parse::<i32>().ok()) {
+        // Not every kernel and container lets us.
+        let _ = std::fs::write(FILE, (own + OOM_MORE).min(OOM_MAX).to_string());
+    }
 }
 
 /// The socket that came as standard input. What reads that, in a library, finds nothing.

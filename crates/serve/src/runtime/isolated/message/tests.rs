@@ -118,7 +118,6 @@ fn signatures_and_first_runs_cross() {
         is_row_wise: true,
     };
     let loaded = Loaded {
-        platform: "p".to_owned(),
         signatures: vec![signature],
         memory: 7,
     };
