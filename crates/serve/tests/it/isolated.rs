@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 const SETTINGS: &[u8] = b"isolate = true\nop_libraries = [\"crash.so\"]\n";
 
-/// Models of an operation that crashes when it is told to: `fragile`, and `dies`, which is told always.
+/// Models of an operation that crashes when it is told to: `fragile`, `dies`, which is told always, and `calm`, which
+/// never is.
 fn crashing() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     MADE.get_or_init(|| {
@@ -27,7 +28,7 @@ fn crashing() -> &'static Path {
     })
 }
 
-/// Puts a version of `fragile` or `dies` into a repository, as a model that is isolated.
+/// Puts a version of one of them into a repository, as a model that is isolated.
 fn place(dir: &Path, from: &str, model: &str, version: u64) {
     std::fs::create_dir_all(dir.join(model)).unwrap();
     if !dir.join(model).join("model.toml").exists() {
@@ -55,8 +56,13 @@ fn until_answers(host: &Host, model: &str) {
 }
 
 fn restarts(host: &Host, model: &str) -> u64 {
+    restarts_of(host, model, 1)
+}
+
+fn restarts_of(host: &Host, model: &str, version: u64) -> u64 {
     let text = host.get("/metrics").text();
-    let name = format!("moonshot_serve_worker_restarts_total{{model=\"{model}\",version=\"1\"}} ");
+    let name = "moonshot_serve_worker_restarts_total";
+    let name = format!("{name}{{model=\"{model}\",version=\"{version}\"}} ");
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(&name));
     lines.next().expect("the series").parse().unwrap()
 }
@@ -638,6 +644,48 @@ fn steps_and_a_broken_next_version_are_as_without_it() {
     });
     let got = host.post("/v1/models/apart:predict", &body.to_string());
     assert_eq!(got.body, plain.body);
+}
+
+#[test]
+fn a_shadow_that_crashes_harms_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let traffic = b"[traffic]\npercent = {1 = 100}\nshadow = {version = 2, percent = 100}\n";
+    put(
+        dir.path(),
+        "shadowed/model.toml",
+        &[SETTINGS, traffic].concat(),
+    );
+    place(dir.path(), "calm", "shadowed", 1);
+    place(dir.path(), "fragile", "shadowed", 2);
+    let host = Host::start(dir.path(), |_| {});
+    host.until("both are ready", || {
+        let ready = |version| {
+            let path = format!("/v2/models/shadowed/versions/{version}/ready");
+            host.get(&path).status == 200
+        };
+        ready(1) && ready(2)
+    });
+    host.until("its process was started again", || {
+        let got = ask(&host, "shadowed", -5.0);
+        assert_eq!(got.status, 200, "{}", got.text());
+        assert_eq!(got.json()["predictions"], json!([0.0]));
+        restarts_of(&host, "shadowed", 2) > 0
+    });
+    assert_eq!(restarts(&host, "shadowed"), 0);
+    let report = host.get("/v2/models/shadowed/traffic").json();
+    let told = report["shadow"]["lastRefusal"].as_str().unwrap();
+    assert!(told.contains("version 2, ended by signal 6"), "{report}");
+}
+
+#[test]
+fn callers_over_grpc_are_told_that_it_is_unavailable() {
+    let dir = tempfile::tempdir().unwrap();
+    place(dir.path(), "fragile", "spoken", 1);
+    let host = Host::start(dir.path(), |_| {});
+    until_answers(&host, "spoken");
+    let python = &tensorflow::models().python;
+    run(python, "crash_grpc.py", &[&host.address.to_string()]);
+    until_answers(&host, "spoken");
 }
 
 #[test]

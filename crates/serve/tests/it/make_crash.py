@@ -1,5 +1,5 @@
-"""Compiles an operation that crashes, and makes two SavedModels of it in sys.argv[1], its library beside each: `fragile`, which gives its
-input back unless told to crash, and `dies`, which crashes whenever it runs."""
+"""Compiles an operation that crashes, and makes SavedModels of it in sys.argv[1], its library beside each: `fragile`, which gives its
+input back unless told to crash, `dies`, which crashes whenever it runs, and `calm`, which never does."""
 
 import os
 import shutil
@@ -19,17 +19,17 @@ crash = tf.load_op_library(library).moonshot_crash
 
 
 class Model(tf.Module):
-    def __init__(self, offset):
+    def __init__(self, before):
         super().__init__()
-        self.offset = offset
+        self.before = before
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
     def serve(self, x):
-        return {"y": crash(x - self.offset)}
+        return {"y": crash(self.before(x))}
 
 
-for name, offset in [("fragile", 0.0), ("dies", 100.0)]:
-    model = Model(offset)
+for name, before in [("fragile", tf.identity), ("dies", lambda x: x - 100.0), ("calm", lambda x: tf.clip_by_value(x, 0.0, 9.0))]:
+    model = Model(before)
     path = f"{root}/{name}"
     tf.saved_model.save(model, path, signatures={"serving_default": model.serve})
     shutil.copy(library, path)
