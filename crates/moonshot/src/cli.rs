@@ -185,6 +185,13 @@ pub(crate) enum Verb {
     Version(cmd::version::Args),
     /// Completions for a shell.
     Completion(cmd::completion::Args),
+    /// Run one model for a server that started this.
+    #[command(hide = true, name = cmd::serve::WORKER)]
+    ServeWorker {
+        /// Which; for people who look at processes.
+        #[arg(value_name = "MODEL/VERSION")]
+        what: Option<std::ffi::OsString>,
+    },
     /// Print the reference of this command line.
     #[command(hide = true)]
     Docs(cmd::docs::Args),

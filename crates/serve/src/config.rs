@@ -1,6 +1,7 @@
 //! How a server runs. Every bound is here, with the value that the command line starts from.
 
 use crate::runtimes::Runtimes;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,6 +52,27 @@ pub struct Config {
     pub batch_rows_max: usize,
     /// How long a request may wait and run.
     pub timeout: Duration,
+    /// How a process is started that runs one model's version (`isolate` in `model.toml`).
+    pub worker: Worker,
+}
+
+/// A command whose program calls [`work`](crate::work) at once, in its first thread.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments; `-- MODEL/VERSION` follows them, for people who look at processes.
+    pub args: Vec<OsString>,
+}
+
+impl Worker {
+    /// This program as it is now, also where its file is replaced by another later.
+    pub fn own(args: &[&str]) -> Worker {
+        Worker {
+            program: PathBuf::from("/proc/self/exe"),
+            args: args.iter().map(OsString::from).collect(),
+        }
+    }
 }
 
 /// Which versions of a model are held.

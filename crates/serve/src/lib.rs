@@ -7,7 +7,7 @@
 //!                    │
 //!                  pool: a queue for each version, workers take what waits, merged to batches
 //!                    │
-//!                 runtime (trait): trees, tensorflow, onnx
+//!                 runtime (trait): trees, tensorflow, onnx; isolated: one of the latter in a worker process
 //! ```
 //!
 //! Start with [`Config`] and [`Server`]. [`repository`] says which versions a directory wants, [`models`] holds
@@ -40,4 +40,5 @@ mod traffic;
 
 pub use config::Config;
 pub use error::ServeError;
+pub use runtime::work;
 pub use server::{Server, StartError};

@@ -90,7 +90,7 @@ impl Loader {
         let started = Instant::now();
         let on_demand = if config.on_demand {
             let n = config.n_workers.clamp(LOAD_THREADS.0, LOAD_THREADS.1);
-            let threads = load::threads(n, &config.runtimes, &loads, &sender)?;
+            let threads = load::threads(n, &config, &loads, &sender)?;
             Some(OnDemand::new(threads))
         } else {
             None
@@ -584,7 +584,9 @@ impl Work {
             settings: &available.settings,
             runtimes: &self.config.runtimes,
         };
-        let runtime = runtime::load(&found, &ctx)?;
+        let key = (name.to_owned(), number);
+        let spec = |dir: &Path| runtime::Spec::new(&self.config, &available.settings, &key, dir);
+        let runtime = runtime::load(&found, &ctx, spec)?;
         self.admit(runtime.memory())?;
         self.set(name, number, State::Warming, None);
         runtime::first_run(runtime.as_ref())?;

@@ -155,6 +155,17 @@ pub(crate) fn text(table: &Table, loads: &Loads) -> String {
             let _ = writeln!(out, "{name}{{{labels}}} {}", versions[at].runtime.memory());
         },
     );
+    let name = "moonshot_serve_worker_restarts_total";
+    family(
+        name,
+        "counter",
+        "Times that the model's worker process was started again.",
+        &|out, labels, at| {
+            if let Some(restarts) = versions[at].runtime.restarts() {
+                let _ = writeln!(out, "{name}{{{labels}}} {restarts}");
+            }
+        },
+    );
     let histograms: [(&str, &str, Which); 4] = [
         (
             "moonshot_serve_queue_seconds",

@@ -8,7 +8,7 @@ use crate::config::Policy;
 use crate::runtime;
 use crate::runtime::tensorflow::c::Threads;
 use crate::traffic;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -59,6 +59,9 @@ pub(crate) struct Settings {
     /// Libraries of operations that a TensorFlow model needs, beside it.
     #[serde(default)]
     pub(crate) op_libraries: Vec<String>,
+    /// Whether each version runs in a process of its own, for TensorFlow and ONNX.
+    #[serde(default)]
+    pub(crate) isolate: bool,
     /// Workers that may run a version of it at a time; all where it is not said.
     concurrency: Option<NonZeroUsize>,
     /// Whether some requests are kept to warm the next version with; `true` where it is not said.
@@ -67,7 +70,36 @@ pub(crate) struct Settings {
     pub(crate) traffic: Option<traffic::Settings>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+/// What a model's worker process must know of its settings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Native {
+    batching: Option<bool>,
+    threads: Option<Where>,
+    op_libraries: Vec<String>,
+}
+
+impl From<&Settings> for Native {
+    fn from(settings: &Settings) -> Native {
+        Native {
+            batching: settings.batching,
+            threads: settings.threads,
+            op_libraries: settings.op_libraries.clone(),
+        }
+    }
+}
+
+impl From<Native> for Settings {
+    fn from(native: Native) -> Settings {
+        Settings {
+            batching: native.batching,
+            threads: native.threads,
+            op_libraries: native.op_libraries,
+            ..Settings::default()
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Where {
     Caller,

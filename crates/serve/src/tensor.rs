@@ -2,9 +2,10 @@
 
 use crate::error::{Result, ServeError};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// The type of a tensor's elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Datatype {
     /// One byte, 0 or 1.
     Bool,
@@ -207,7 +208,7 @@ impl Tensor {
 }
 
 /// What a model takes or gives under one name.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Port {
     /// The name.
     pub name: String,

@@ -57,6 +57,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Server(args) => return platform::server(args).await,
         Verb::Gateway(args) => return platform::gateway(args).await,
         Verb::Serve(args) => return serve::run(args).await,
+        Verb::ServeWorker { .. } => return serve::work(),
         Verb::Config(verb) => return config::run(verb),
         Verb::Db(verb) => return db::run(verb).await,
         Verb::Sim(args) => return platform::sim(&args),
@@ -111,6 +112,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         | Verb::Server(_)
         | Verb::Gateway(_)
         | Verb::Serve(_)
+        | Verb::ServeWorker { .. }
         | Verb::Config(_)
         | Verb::Db(_)
         | Verb::Sim(_)

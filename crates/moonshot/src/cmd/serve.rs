@@ -3,17 +3,21 @@
 use crate::exit::Failure;
 use crate::out::say;
 use crate::role::server::{chain, telemetry, wait_for_signal};
-use ::serve::config::{self, Config, Policy};
+use ::serve::config::{self, Config, Policy, Worker};
 use ::serve::runtimes::{InstallError, KNOWN, Runtimes};
 use ::serve::{Server, StartError};
 use base::Bytes;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Of the machine's memory that is free at the start, the part that models may take.
 const MEMORY_PART: f64 = 0.8;
+
+/// The verb of a process that runs one model for a server that started it.
+pub(crate) const WORKER: &str = "serve-worker";
 
 /// `moonshot serve`
 #[derive(Debug, clap::Args)]
@@ -155,6 +159,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         queue_max: args.queue_max.max(1),
         batch_rows_max: args.batch_rows_max.max(1),
         timeout: Duration::from_millis(args.timeout_ms.max(1)),
+        worker: Worker::own(&[WORKER]),
     };
     let server = Server::start(config).await.map_err(|error| match error {
         StartError::Directory(_) => Failure::NotFound(error.to_string()),
@@ -168,6 +173,24 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     tokio::join!(server.run(stop.clone()), wait_for_signal(stop));
     Ok(())
+}
+
+/// `moonshot serve-worker`: runs one model for the server that started it, until that ends it.
+pub(crate) fn work() -> Result<(), Failure> {
+    telemetry();
+    let fault = |source| {
+        Failure::Local {
+        what: "work for a server (`moonshot serve` starts this where a `model.toml` says `isolate = true`)".to_owned(),
+        source,
+    }
+    };
+    // Who stops a server often signals all processes around it; this one is needed until the last request is
+    // answered.
+    let _caught = (
+        signal(SignalKind::terminate()).map_err(fault)?,
+        signal(SignalKind::interrupt()).map_err(fault)?,
+    );
+    ::serve::work().map_err(fault)
 }
 
 /// A part of what the kernel says is available; without a bound where it says nothing.

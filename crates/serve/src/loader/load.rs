@@ -2,13 +2,14 @@
 //! so that one that takes long holds up neither the others nor the looks at the directory.
 
 use super::Event;
+use crate::config::Config;
 use crate::metrics::Loads;
 use crate::recent::Recent;
 use crate::repository::{Settings, VersionDir};
 use crate::residency::Key;
 use crate::runtime::{self, Context, LoadError, Runtime};
-use crate::runtimes::Runtimes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -45,7 +46,7 @@ pub(super) struct Threads {
 /// Starts `n` threads that load; each end of a load wakes the loader.
 pub(super) fn threads(
     n: usize,
-    runtimes: &Runtimes,
+    config: &Config,
     loads: &Arc<Loads>,
     wake: &SyncSender<Event>,
 ) -> std::io::Result<Threads> {
@@ -54,7 +55,7 @@ pub(super) fn threads(
     let inbox = Arc::new(Mutex::new(inbox));
     let start = |at| {
         let (inbox, outbox, wake) = (Arc::clone(&inbox), outbox.clone(), wake.clone());
-        let (runtimes, loads) = (runtimes.clone(), Arc::clone(loads));
+        let (config, loads) = (config.clone(), Arc::clone(loads));
         let work = move || {
             let next = || {
                 // No code that can panic runs under the lock.
@@ -63,7 +64,7 @@ pub(super) fn threads(
             };
             while let Some(job) = next() {
                 let begun = Instant::now();
-                let result = load(&job, &runtimes, &loads);
+                let result = load(&job, &config, &loads);
                 let took = begun.elapsed();
                 if outbox.send(Done { job, result, took }).is_err() {
                     return;
@@ -83,13 +84,14 @@ pub(super) fn threads(
     })
 }
 
-fn load(job: &Job, runtimes: &Runtimes, loads: &Loads) -> Result<Box<dyn Runtime>, LoadError> {
+fn load(job: &Job, config: &Config, loads: &Loads) -> Result<Box<dyn Runtime>, LoadError> {
     let ctx = Context {
         settings: &job.settings,
-        runtimes,
+        runtimes: &config.runtimes,
     };
+    let spec = |dir: &Path| runtime::Spec::new(config, &job.settings, &job.key, dir);
     let loaded = catch_unwind(AssertUnwindSafe(|| {
-        let runtime = runtime::load(&runtime::find(&job.dir.path)?, &ctx)?;
+        let runtime = runtime::load(&runtime::find(&job.dir.path)?, &ctx, spec)?;
         runtime::first_run(runtime.as_ref())?;
         Ok(runtime)
     }));

@@ -1,6 +1,6 @@
 //! Which format a version's directory has, told by the names of its files; and the way to that format's loader.
 
-use super::{LoadError, Runtime, onnx, stepped, steps, tensorflow, trees};
+use super::{LoadError, Runtime, isolated, onnx, stepped, steps, tensorflow, trees};
 use crate::repository::Settings;
 use crate::runtimes::Runtimes;
 use std::path::{Path, PathBuf};
@@ -151,21 +151,41 @@ pub(crate) fn walk(dir: &Path, each: &mut dyn FnMut(&Path, &std::fs::Metadata)) 
     step(dir, 0, &mut 0, each);
 }
 
-/// Reads what was found, and the steps around it.
-pub(crate) fn load(found: &Found, ctx: &Context<'_>) -> Result<Box<dyn Runtime>, LoadError> {
+/// Reads what was found, and the steps around it; in a process of its own where the model's settings say so, with
+/// the steps in this one.
+pub(crate) fn load(
+    found: &Found,
+    ctx: &Context<'_>,
+    spec: impl FnOnce(&Path) -> isolated::Spec,
+) -> Result<Box<dyn Runtime>, LoadError> {
     let path = &found.path;
     let dir = match found.kind {
-        Kind::TensorFlow => Some(path.as_path()),
-        Kind::Onnx | Kind::Trees => path.parent(),
+        Kind::TensorFlow => path.as_path(),
+        Kind::Onnx | Kind::Trees => path.parent().unwrap_or(path),
     };
     // What is wrong there is told before a large model is read.
-    let steps = dir.map_or(Ok(None), steps::read)?;
-    let runtime: Box<dyn Runtime> = match found.kind {
+    let steps = steps::read(dir)?;
+    let runtime: Box<dyn Runtime> = match (ctx.settings.isolate, found.kind) {
+        (false, _) => load_here(found, ctx)?,
+        (true, Kind::TensorFlow) => isolated::load(spec(dir), tensorflow::FORMAT)?,
+        (true, Kind::Onnx) => isolated::load(spec(dir), onnx::FORMAT)?,
+        (true, Kind::Trees) => {
+            return Err(LoadError::Format(
+                "`isolate` in `model.toml` is for TensorFlow and ONNX models, which the libraries of others run; the server runs tree models itself: remove it and load the model again".to_owned(),
+            ));
+        }
+    };
+    stepped::wrap(runtime, steps)
+}
+
+/// Reads what was found into this process.
+pub(super) fn load_here(found: &Found, ctx: &Context<'_>) -> Result<Box<dyn Runtime>, LoadError> {
+    let path = &found.path;
+    Ok(match found.kind {
         Kind::TensorFlow => Box::new(tensorflow::load(path, found.estimate, ctx)?),
         Kind::Onnx => Box::new(onnx::load(path, found.estimate, ctx)?),
         Kind::Trees => Box::new(trees(path, ctx)?),
-    };
-    stepped::wrap(runtime, steps)
+    })
 }
 
 fn trees(path: &Path, ctx: &Context<'_>) -> Result<trees::Trees, LoadError> {

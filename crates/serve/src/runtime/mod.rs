@@ -3,6 +3,7 @@
 mod batch;
 mod columns;
 mod find;
+mod isolated;
 mod onnx;
 mod probe;
 mod stepped;
@@ -13,10 +14,14 @@ pub(crate) mod warm_up;
 
 pub(crate) use batch::{append, check_ports, cut, merge};
 pub use columns::{Column, Columns, Words};
+use find::load_here;
 pub(crate) use find::{Context, find, load, walk};
+pub(crate) use isolated::Spec;
+pub use isolated::work;
 
 use crate::error::Result;
 use crate::tensor::{Port, Tensor};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// The signature that is called where a request names none.
@@ -39,10 +44,14 @@ pub trait Runtime: Send + Sync {
     fn run(&self, signature: usize, inputs: &[Tensor]) -> Result<Vec<Tensor>>;
     /// What is run before the model is ready.
     fn warm_up(&self) -> Vec<FirstRun>;
+    /// How often its worker process was started again, where it has one.
+    fn restarts(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A way to call a model.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Signature {
     /// Its name.
     pub name: String,
@@ -53,6 +62,7 @@ pub struct Signature {
     /// What it gives.
     pub outputs: Vec<Port>,
     /// The columns of the only input, where they have names: records may be sent by name.
+    #[serde(skip)]
     pub columns: Columns,
     /// What its answers mean.
     pub task: Task,
@@ -71,7 +81,7 @@ pub struct FirstRun {
 }
 
 /// What answers mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Task {
     /// A number a row.
     Regression,
@@ -120,6 +130,9 @@ pub enum LoadError {
         "the server's own code failed on the model; its log says more, and it is a defect to be told"
     )]
     Panicked,
+    /// The process that was to run it could not be started, or ended.
+    #[error("the worker process: {0}")]
+    Worker(String),
     /// The first run failed.
     #[error("the first run failed: {0}")]
     FirstRun(String),

@@ -86,6 +86,10 @@ impl Runtime for Stepped {
     fn warm_up(&self) -> Vec<FirstRun> {
         self.inner.warm_up()
     }
+
+    fn restarts(&self) -> Option<u64> {
+        self.inner.restarts()
+    }
 }
 
 /// What is done to an output.

@@ -1,7 +1,7 @@
 //! A server in this process, and the least client that can speak to it.
 
 use serve::Server;
-use serve::config::{self, Config, Policy};
+use serve::config::{self, Config, Policy, Worker};
 use serve::runtimes::Runtimes;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -45,6 +45,15 @@ impl Got {
     }
 }
 
+/// A worker process is the real program: this one is a test.
+pub(crate) fn worker() -> Worker {
+    let program = std::env::var_os("MOONSHOT_BIN").expect("MOONSHOT_BIN names the binary");
+    Worker {
+        program: program.into(),
+        args: vec!["serve-worker".into()],
+    }
+}
+
 /// Writes a file of a repository.
 pub(crate) fn put(dir: &Path, path: &str, bytes: &[u8]) {
     let path = dir.join(path);
@@ -83,6 +92,7 @@ impl Host {
             on_demand: false,
             batch_rows_max: config::BATCH_ROWS_MAX,
             timeout: config::TIMEOUT,
+            worker: worker(),
         };
         change(&mut config);
         let stop = CancellationToken::new();

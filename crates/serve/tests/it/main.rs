@@ -3,6 +3,7 @@
 mod broken;
 mod clients;
 mod host;
+mod isolated;
 mod on_demand;
 mod onnx;
 mod oracle;

@@ -15,18 +15,18 @@ const PACKAGES: &[&str] = &[
     "tritonclient[grpc,http]==2.73.0",
 ];
 
-struct Models {
+pub(crate) struct Models {
     python: PathBuf,
     /// A repository of them.
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// What ONNX Runtime answered.
-    cases: Vec<Value>,
+    pub(crate) cases: Vec<Value>,
     /// The same, for clients.
     file: PathBuf,
 }
 
 /// Installs what is needed and makes the models, once for all tests. Without the packages the tests fail.
-fn models() -> &'static Models {
+pub(crate) fn models() -> &'static Models {
     static MODELS: OnceLock<Models> = OnceLock::new();
     MODELS.get_or_init(|| {
         let python = e2e::python(PACKAGES).expect("a package index with ONNX Runtime");

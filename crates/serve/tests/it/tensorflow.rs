@@ -18,7 +18,7 @@ pub(crate) struct Models {
     /// A repository of them.
     pub(crate) dir: PathBuf,
     /// What TensorFlow answered.
-    cases: Vec<Value>,
+    pub(crate) cases: Vec<Value>,
     /// The same, for clients.
     file: PathBuf,
 }

@@ -6,6 +6,7 @@ mod session;
 mod value;
 
 use super::find::file_name;
+use super::isolated::Format;
 use super::{Context, FirstRun, LoadError, Runtime, Signature, check_ports, probe, warm_up};
 use crate::error::{Result, ServeError};
 use crate::tensor::{Tensor, shape_text};
@@ -18,6 +19,13 @@ use value::{Given, Taken};
 
 /// Its file in a version's directory.
 pub(super) const SUFFIX: &str = "onnx";
+
+/// What the server does itself where a process of its own runs a model.
+pub(super) const FORMAT: Format = Format {
+    platform: PLATFORM,
+    check,
+};
+const PLATFORM: &str = "onnxruntime_onnx";
 
 pub(super) struct Onnx {
     session: Session,
@@ -66,9 +74,26 @@ pub(super) fn load(
     Ok(model)
 }
 
+fn check(signature: &Signature, inputs: &mut Vec<Tensor>) -> Result<()> {
+    let ports = &signature.inputs;
+    let is_single = ports.len() == 1 && inputs.len() == 1;
+    for input in inputs.iter_mut() {
+        // Converters of tables make a matrix of one column of each; a list of its values is as good.
+        let port = ports
+            .iter()
+            .find(|port| is_single || port.name == input.name);
+        if input.shape.len() == 1
+            && port.is_some_and(|port| port.shape.as_deref() == Some(&[-1, 1]))
+        {
+            input.shape.push(1);
+        }
+    }
+    check_ports(signature, inputs)
+}
+
 impl Runtime for Onnx {
     fn platform(&self) -> &'static str {
-        "onnxruntime_onnx"
+        PLATFORM
     }
 
     fn signatures(&self) -> &[Signature] {
@@ -80,20 +105,7 @@ impl Runtime for Onnx {
     }
 
     fn check(&self, _: usize, inputs: &mut Vec<Tensor>) -> Result<()> {
-        let ports = &self.signatures[0].inputs;
-        let is_single = ports.len() == 1 && inputs.len() == 1;
-        for input in inputs.iter_mut() {
-            // Converters of tables make a matrix of one column of each; a list of its values is as good.
-            let port = ports
-                .iter()
-                .find(|port| is_single || port.name == input.name);
-            if input.shape.len() == 1
-                && port.is_some_and(|port| port.shape.as_deref() == Some(&[-1, 1]))
-            {
-                input.shape.push(1);
-            }
-        }
-        check_ports(&self.signatures[0], inputs)
+        check(&self.signatures[0], inputs)
     }
 
     fn run(&self, _: usize, inputs: &[Tensor]) -> Result<Vec<Tensor>> {

@@ -5,6 +5,7 @@ mod saved_model;
 mod threads;
 pub(crate) mod value;
 
+use super::isolated::Format;
 use super::{Context, FirstRun, LoadError, Runtime, Signature, check_ports, probe, warm_up};
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -14,6 +15,12 @@ use std::path::Path;
 
 /// Its file in a version's directory.
 pub(super) const FILE: &str = "saved_model.pb";
+/// What the server does itself where a process of its own runs a model.
+pub(super) const FORMAT: Format = Format {
+    platform: PLATFORM,
+    check: check_ports,
+};
+const PLATFORM: &str = "tensorflow_savedmodel";
 /// Protobuf messages end there.
 const FILE_MAX: u64 = 2 << 30;
 
@@ -117,7 +124,7 @@ impl TensorFlow {
 
 impl Runtime for TensorFlow {
     fn platform(&self) -> &'static str {
-        "tensorflow_savedmodel"
+        PLATFORM
     }
 
     fn signatures(&self) -> &[Signature] {
