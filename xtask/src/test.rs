@@ -237,7 +237,12 @@ fn unit() -> Done<Count> {
         !END_TO_END.contains(&test.package.as_str()) && test.target != ON_CLUSTER
     };
     let tests = compiled.tests.iter().filter(is_unit);
-    each(tests, &[], &[("MOONSHOT_SHIM", &compiled.shim)])
+    // Some start a process of the real program.
+    let variables = [
+        ("MOONSHOT_SHIM", compiled.shim.as_path()),
+        ("MOONSHOT_BIN", compiled.moonshot.as_path()),
+    ];
+    each(tests, &[], &variables)
 }
 
 fn e2e() -> Done<Count> {
