@@ -91,7 +91,12 @@ impl Shared {
         let table = self.models.table();
         let known = table.models.get(model);
         match known.and_then(|known| Some((known, known.traffic.as_ref()?))) {
-            Some((known, traffic)) if pick == Pick::Latest => traffic.route(model, known, header),
+            Some((known, traffic)) if pick == Pick::Latest => {
+                let (pick, trial) = traffic.route(model, known, header)?;
+                // What waits for a load says nothing of the version.
+                let is_here = |pick| matches!(pick, Pick::Number(number) if known.ready.contains_key(&number));
+                Ok((pick, trial.filter(|_| is_here(pick))))
+            }
             _ => Ok((pick, None)),
         }
     }

@@ -90,7 +90,7 @@ impl Recent {
         if n >= KEPT_MAX as u64 && !n.is_multiple_of(EVERY) {
             return None;
         }
-        let bytes = inputs.iter().map(size).sum();
+        let bytes = inputs.iter().map(Tensor::bytes).sum();
         if bytes > REQUEST_MAX {
             return None;
         }
@@ -206,15 +206,6 @@ impl Kept {
         let bytes = oldest.map_or(self.bytes, |oldest| oldest.bytes);
         self.bytes -= bytes;
         bytes
-    }
-}
-
-fn size(tensor: &Tensor) -> usize {
-    match &tensor.data {
-        Data::F32(values) => values.len() * 4,
-        Data::F64(values) => values.len() * 8,
-        Data::Int(values) => values.len() * 8,
-        Data::Bytes(values) => values.iter().map(|value| value.len() + 32).sum(),
     }
 }
 

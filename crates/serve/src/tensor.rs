@@ -152,6 +152,16 @@ impl Tensor {
         self.shape.first().copied().unwrap_or(1)
     }
 
+    /// About how much memory its elements take.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.data {
+            Data::F32(values) => values.len() * 4,
+            Data::F64(values) => values.len() * 8,
+            Data::Int(values) => values.len() * 8,
+            Data::Bytes(values) => values.iter().map(|value| value.len() + 32).sum(),
+        }
+    }
+
     /// A tensor that [`Tensor::check`] has let pass.
     pub fn new(name: String, datatype: Datatype, shape: Vec<usize>, data: Data) -> Result<Tensor> {
         let tensor = Tensor {

@@ -7,7 +7,7 @@
 use super::compare::Differences;
 use crate::error::Result;
 use crate::models::Version;
-use crate::tensor::{Data, Tensor};
+use crate::tensor::Tensor;
 use canary::Counts;
 use serde_json::{Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -90,7 +90,7 @@ impl Shadows {
 
     /// Has a copy of a request run that was answered so.
     pub(crate) fn compare(&self, mut copy: Copy, outputs: &[Tensor], compute: Duration) {
-        copy.bytes += outputs.iter().map(size).sum::<usize>();
+        copy.bytes += outputs.iter().map(Tensor::bytes).sum::<usize>();
         let (bytes, shadow) = (copy.bytes, Arc::clone(&copy.ticket.shadow));
         let waiting = self.bytes.fetch_add(bytes, Relaxed);
         let job = || Job {
@@ -109,15 +109,6 @@ impl Shadows {
         drop(self.inbox);
         // Its panic was printed already.
         let _ = self.thread.join();
-    }
-}
-
-fn size(tensor: &Tensor) -> usize {
-    match &tensor.data {
-        Data::F32(values) => values.len() * 4,
-        Data::F64(values) => values.len() * 8,
-        Data::Int(values) => values.len() * 8,
-        Data::Bytes(values) => values.iter().map(|value| value.len() + 32).sum(),
     }
 }
 

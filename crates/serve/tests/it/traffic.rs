@@ -172,6 +172,10 @@ fn versions_on_disk_are_loaded_for_their_share() {
     host.ready();
     let ask = || predicted(&host.post("/v1/models/m:predict", &zeros()));
     assert_eq!(shares(10, ask), BTreeMap::from([(1, 5), (2, 5)]));
+    // Those that waited for a load are no sign against the version.
+    let told = traffic(&host, "m");
+    let answers = |at: usize| told["shares"][at]["answers"].clone();
+    assert_eq!((answers(0), answers(1)), (json!(4), json!(4)));
 }
 
 /// Asks without a pause until the newer version is given up; how long that took, and the errors that callers saw.
