@@ -29,7 +29,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "api", "base", "db", "engine", "logs", "plan", "sched", "schedlog", "store",
+            "api", "base", "canary", "db", "engine", "logs", "plan", "sched", "schedlog", "store",
         ],
     ),
     (

@@ -45,7 +45,7 @@ impl Limits {
 
 /// Why the newer one should get no more requests; `None` where it should go on. `before` names the older one, as in
 /// "the Revision before".
-pub fn verdict(limits: &Limits, before: &str, old: &Reading, new: &Reading) -> Option<String> {
+fn verdict(limits: &Limits, before: &str, old: &Reading, new: &Reading) -> Option<String> {
     slips(limits, before, old, new).or_else(|| slowness(limits, before, old, new))
 }
 

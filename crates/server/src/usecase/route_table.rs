@@ -5,6 +5,7 @@ use crate::error::UseError;
 use crate::platform::Platform;
 use crate::shares;
 use api::app::{AppSpec, AppStatus, RouteAuth};
+use canary::Limits;
 use db::access;
 use db::objects::{self, Filter, Object};
 use serde_json::{Value, json};
@@ -40,11 +41,6 @@ pub async fn snapshot(platform: &Platform) -> Result<Value, UseError> {
     }
     Ok(json!({"version": 1, "routes": routes}))
 }
-
-/// Errors in a hundred answers that a newer Revision may have more than the older one.
-const STEP_BACK_ERRORS: f64 = 3.0;
-/// Times of the older Revision's time to answer that a newer one may take.
-const STEP_BACK_LATENCY: f64 = 1.5;
 
 /// An App's route; `None` where a newer server wrote it in words that this one does not know.
 fn route(app: &Object, tokens: &[access::Token]) -> Option<Value> {
@@ -127,8 +123,8 @@ fn step_back(app: &Object, spec: &AppSpec) -> Option<Value> {
     let shares = shares::open(app, spec);
     (!shares.is_empty()).then(|| {
         json!({
-            "errors": rule.errors.unwrap_or(STEP_BACK_ERRORS),
-            "latency": rule.latency.unwrap_or(STEP_BACK_LATENCY),
+            "errors": rule.errors.unwrap_or(Limits::USUAL.errors),
+            "latency": rule.latency.unwrap_or(Limits::USUAL.latency),
             // Our own model server calls most faults of a model the caller's.
             "refusals": spec.model.is_some(),
         })
