@@ -1,6 +1,8 @@
 //! Delivers what succeeded Jobs have made. Reads what a Job measured, asks [`next`] what follows, and has
 //! [`crate::usecase::deliver`] do it. How far a delivery is stands in its Job.
 
+mod asking;
+mod looks;
 mod samples;
 
 use super::{Control, ControlError};
@@ -27,29 +29,29 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Bytes of a file with metrics.
 const METRICS_BYTES_MAX: u64 = 1 << 20;
 
-/// The loop. Ends with `stop`.
+/// The loop. Ends with `stop`. A model that takes long to answer its sample requests holds up no other delivery.
 pub async fn run(control: Arc<Control>, stop: CancellationToken) {
-    loop {
+    let open = || async {
         match deliveries::open(&control.db).await {
-            Ok(jobs) => {
-                for job in jobs {
-                    if let Err(error) = look(&control, job).await {
-                        tracing::warn!(%job, error = &error as &dyn std::error::Error, "cannot deliver what a Job made; it is looked at again");
-                    }
-                }
-            }
+            Ok(jobs) => jobs,
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "cannot read deliveries now"
                 );
+                Vec::new()
             }
         }
-        tokio::select! {
-            () = tokio::time::sleep(PERIOD) => {}
-            () = stop.cancelled() => return,
+    };
+    let look = |job: Uid| {
+        let control = Arc::clone(&control);
+        async move {
+            if let Err(error) = look(&control, job).await {
+                tracing::warn!(%job, error = &error as &dyn std::error::Error, "cannot deliver what a Job made; it is looked at again");
+            }
         }
-    }
+    };
+    looks::each(PERIOD, open, look, stop).await;
 }
 
 async fn look(control: &Control, uid: Uid) -> Result<(), ControlError> {
@@ -103,7 +105,7 @@ async fn check(control: &Control, job: &Object, wanted: &DeliverSpec) -> Result<
             }
             // Samples that nobody can read are found before a Revision is made for them.
             let has_samples = check.is_some_and(|check| check.samples.is_some());
-            if has_samples && let Err(why) = read_samples(control, job, &status, wanted).await? {
+            if has_samples && let Err(why) = asking::samples(control, job, &status, wanted).await? {
                 let refused = refused(why, metrics);
                 return put(control, job, wanted, DeliveryPhase::Checking, refused).await;
             }
@@ -285,7 +287,7 @@ async fn watch(
     };
     let closed = seen.as_ref().and_then(|seen| seen.closed.as_ref());
     if let Some(address) = closed {
-        return sample(control, job, wanted, delivery, address).await;
+        return asking::ask(control, job, wanted, delivery, address).await;
     }
     match next(name, seen.as_ref(), wanted, delivery, control.now()) {
         Some(next) => put(control, job, wanted, delivery.phase, next).await,
@@ -319,90 +321,9 @@ async fn seen(control: &Control, app: &Object, number: u32) -> Result<Seen, Cont
         shares: canary.is_some(),
         closed: canary
             .filter(|canary| canary.is_closed)
-            .and_then(|_| address(&status, number)),
+            .and_then(|_| asking::address(&status, number)),
         given_up,
     })
-}
-
-/// Where a ready replica of a Revision answers.
-fn address(status: &AppStatus, revision: u32) -> Option<String> {
-    let group = format!("r{revision}");
-    let mut instances = status.instances.iter();
-    let ready = instances.find(|instance| instance.ready && instance.group == group)?;
-    let address = ready.addresses.get("http");
-    address.or(ready.addresses.values().next()).cloned()
-}
-
-/// Sends the sample requests to a replica that nobody else reaches yet, and lets callers come or goes back.
-async fn sample(
-    control: &Control,
-    job: &Object,
-    wanted: &DeliverSpec,
-    delivery: &DeliveryStatus,
-    address: &str,
-) -> Result<(), ControlError> {
-    let check = wanted.check.clone().unwrap_or_default();
-    let status: JobStatus = serde_json::from_value(job.status.clone()).unwrap_or_default();
-    let answered = match read_samples(control, job, &status, wanted).await? {
-        Ok(samples) => samples::ask(address, &wanted.model, &samples, check.tolerance)
-            .await
-            .map(|()| u32::try_from(samples.len()).unwrap_or(u32::MAX)),
-        Err(why) => Err(why),
-    };
-    let name = wanted.app.clone().unwrap_or_default();
-    let revision = delivery.revision;
-    let next = match &answered {
-        Ok(n) => DeliveryStatus {
-            message: format!("revision {revision} of app `{name}` answered {n} sample requests"),
-            samples: *n,
-            ..delivery.clone()
-        },
-        Err(why) => DeliveryStatus {
-            phase: DeliveryPhase::NotTaken,
-            message: format!("app `{name}` keeps its revision: {why}"),
-            ..delivery.clone()
-        },
-    };
-    let (uid, seen, now) = (job.uid, delivery.phase, control.now());
-    let request = Arc::new((wanted.clone(), name, next, answered.err()));
-    let written: Result<(), db::DbError> = control
-        .db
-        .write(Some(control.epoch), move |tx| {
-            let request = Arc::clone(&request);
-            Box::pin(async move {
-                let (wanted, name, next, why) = request.as_ref();
-                let Some(mut job) = deliver::still(tx, uid, seen).await? else {
-                    return Ok(());
-                };
-                match why {
-                    None => deliver::open(tx, &job, wanted, name, revision).await?,
-                    Some(why) => deliver::go_back(tx, &job, name, revision, why, now).await?,
-                }
-                deliver::put(tx, &mut job, wanted, next, now).await
-            })
-        })
-        .await;
-    Ok(written?)
-}
-
-/// The samples of the output; else what is wrong with them.
-async fn read_samples(
-    control: &Control,
-    job: &Object,
-    status: &JobStatus,
-    wanted: &DeliverSpec,
-) -> Result<Result<Vec<samples::Sample>, String>, ControlError> {
-    let output = match output(status, wanted) {
-        Ok(output) => output,
-        Err(why) => return Ok(Err(why)),
-    };
-    let check = wanted.check.as_ref();
-    let file = check.and_then(|check| check.samples.as_deref());
-    let file = file.unwrap_or_default();
-    let read = read_file(control, job, output, file, samples::BYTES_MAX);
-    Ok(read
-        .await?
-        .and_then(|text| samples::read(&text).map_err(|why| format!("`{file}` {why}"))))
 }
 
 /// A file of an output; else why it cannot be read.
