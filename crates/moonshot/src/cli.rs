@@ -23,6 +23,18 @@ pub(crate) struct Cli {
     pub(crate) verb: Verb,
 }
 
+impl Cli {
+    /// Threads for what waits for others. The roles that carry requests use the whole machine; nothing else does much.
+    pub(crate) fn n_threads(&self) -> usize {
+        match self.verb {
+            Verb::Gateway(_) | Verb::Serve(_) => {
+                std::thread::available_parallelism().map_or(2, |n| n.get().max(2))
+            }
+            _ => 2,
+        }
+    }
+}
+
 /// Where to, as whom, in which project. Taken by every verb that speaks to a server.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Where to")]

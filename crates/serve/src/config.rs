@@ -42,6 +42,8 @@ pub struct Config {
     pub strict: bool,
     /// Threads that run models.
     pub n_workers: usize,
+    /// Threads that read requests and write answers.
+    pub n_io: usize,
     /// Bytes that models may take together.
     pub memory_max: u64,
     /// Bytes of a request's body.

@@ -11,6 +11,7 @@ use crate::traffic::shadow::{self, Shadows};
 use base::Code;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) pool: Pool,
     pub(crate) loader: Loader,
     pub(crate) shadows: Shadows,
+    /// Where large requests are read and answered, away from the I/O threads.
+    pub(crate) apart: Handle,
     in_flight: Semaphore,
     /// The server ends: streams without an end of their own end, too.
     pub(crate) stop: CancellationToken,
@@ -52,6 +55,7 @@ pub(crate) struct Timing {
 }
 
 impl Shared {
+    /// Called in the runtime that shall do the work of large requests.
     pub(crate) fn new(
         config: Config,
         models: Arc<Models>,
@@ -65,6 +69,7 @@ impl Shared {
             pool,
             loader,
             shadows,
+            apart: Handle::current(),
             in_flight: Semaphore::new(IN_FLIGHT_MAX),
             stop: CancellationToken::new(),
         }

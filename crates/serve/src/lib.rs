@@ -1,7 +1,7 @@
 //! The model server: a directory of models in, predictions over the network out.
 //!
 //! ```text
-//!   requests ─ http ─┐ (I/O threads)                    loader thread
+//!   requests ─ http ─┐ (io: I/O threads)                loader thread
 //!              grpc ─▼                                        │ scan · load · warm · check
 //!                 models ◄── table of ready versions ─────────┘
 //!                    │
@@ -22,6 +22,7 @@ mod examples;
 mod grpc;
 mod http;
 mod infer;
+mod io;
 mod loader;
 mod metrics;
 mod models;

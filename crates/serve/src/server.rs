@@ -2,34 +2,22 @@
 
 use crate::config::Config;
 use crate::grpc;
-use crate::http::handle;
 use crate::infer::Shared;
+use crate::io::Io;
 use crate::loader::Loader;
 use crate::models::Models;
 use crate::pool::Pool;
 use crate::traffic::shadow::Shadows;
-use http_body_util::Either;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-/// A client that does not send its header in this time is cut off. It counts for idle connections too, so it is
-/// longer than the pools of usual clients keep theirs.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
 /// Connections that are open at a time.
 const CONNECTIONS_MAX: usize = 20_000;
-/// At the end, requests in flight get this long.
-const DRAIN: Duration = Duration::from_secs(30);
-
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -49,6 +37,7 @@ pub struct Server {
     /// One, or two.
     listeners: Vec<TcpListener>,
     shared: Arc<Shared>,
+    io: Io,
 }
 
 impl Server {
@@ -72,7 +61,15 @@ impl Server {
             Loader::start(config.clone(), Arc::clone(&models)).map_err(StartError::Thread)?;
         let shadows = Shadows::start().map_err(StartError::Thread)?;
         let shared = Arc::new(Shared::new(config, models, pool, loader, shadows));
-        Ok(Server { listeners, shared })
+        // Made of the descriptors that were built in.
+        let grpc = grpc::services(&shared).expect("the descriptors are whole");
+        let n_io = shared.config.n_io;
+        let io = Io::start(n_io, &shared, &Arc::new(grpc)).map_err(StartError::Thread)?;
+        Ok(Server {
+            listeners,
+            shared,
+            io,
+        })
     }
 
     /// Where it listens.
@@ -82,74 +79,35 @@ impl Server {
 
     /// Serves until `stop`; requests in flight are finished.
     pub async fn run(self, stop: CancellationToken) {
-        let Server { listeners, shared } = self;
-        let mut http = auto::Builder::new(TokioExecutor::new());
-        http.http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT);
-        http.http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(Some(Duration::from_secs(20)));
-        // Made of the descriptors that were built in.
-        let grpc = grpc::services(&shared).expect("the descriptors are whole");
-        let graceful = GracefulShutdown::new();
-        let mut connections = JoinSet::new();
+        let Server {
+            listeners,
+            shared,
+            io,
+        } = self;
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut looks = tokio::time::interval(canary::LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let stream = tokio::select! {
+            let accepted = tokio::select! {
                 _ = looks.tick() => {
                     judge(&shared);
                     continue;
                 }
-                accepted = accept(&listeners), if connections.len() < CONNECTIONS_MAX => match accepted {
-                    Ok((stream, _)) => stream,
-                    Err(error) => {
-                        // Out of descriptors, usually: others must end first.
-                        tracing::warn!(%error, "cannot accept a connection");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                        continue;
-                    }
-                },
-                Some(_) = connections.join_next() => continue,
+                accepted = accept(&listeners, &places) => accepted,
                 () = stop.cancelled() => break,
             };
-            // Small answers leave at once.
-            let _ = stream.set_nodelay(true);
-            let shared = Arc::clone(&shared);
-            let grpc = grpc.clone();
-            let service = service_fn(move |req| {
-                let shared = Arc::clone(&shared);
-                let mut grpc = grpc::is_grpc(req.headers()).then(|| grpc.clone());
-                async move {
-                    Ok::<_, Infallible>(match &mut grpc {
-                        Some(grpc) => grpc.handle(req).await.map(Either::Right),
-                        None => handle(&shared, req).await.map(Either::Left),
-                    })
+            match accepted {
+                Ok((stream, place)) => io.take(stream, place),
+                Err(error) => {
+                    // Out of descriptors, usually: others must end first.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
-            });
-            let connection = http
-                .serve_connection(TokioIo::new(stream), service)
-                .into_owned();
-            let connection = graceful.watch(connection);
-            connections.spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a connection ended badly");
-                }
-            });
+            }
         }
-        drop((listeners, grpc));
+        drop(listeners);
         shared.stop.cancel();
-        if tokio::time::timeout(DRAIN, graceful.shutdown())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                "requests in flight were cut off after {} s",
-                DRAIN.as_secs()
-            );
-        }
-        connections.shutdown().await;
+        io.drain().await;
         // Every request is over: this is the last holder.
         if let Some(shared) = Arc::into_inner(shared) {
             shared.loader.close();
@@ -169,13 +127,21 @@ fn judge(shared: &Shared) {
     }
 }
 
-/// The next connection of any.
-async fn accept(listeners: &[TcpListener]) -> std::io::Result<(TcpStream, SocketAddr)> {
-    match listeners {
+/// The next connection of any listener, once there is a place for it.
+async fn accept(
+    listeners: &[TcpListener],
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned();
+    let place = place.await.map_err(std::io::Error::other)?;
+    let (stream, _) = match listeners {
         [first, second] => tokio::select! {
             accepted = first.accept() => accepted,
             accepted = second.accept() => accepted,
         },
         _ => listeners[0].accept().await,
-    }
+    }?;
+    // Small answers leave at once.
+    let _ = stream.set_nodelay(true);
+    Ok((stream.into_std()?, place))
 }

@@ -55,6 +55,9 @@ pub(crate) struct Args {
     /// Threads that run models; one for each CPU where it is not given.
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
+    /// Threads that read requests and write answers; as many as run models where it is not given.
+    #[arg(long, value_name = "N")]
+    io_threads: Option<usize>,
     /// Memory that models may take together, as 2Gi; 80 % of what is free where it is not given.
     #[arg(long, value_name = "BYTES")]
     memory_max: Option<Bytes>,
@@ -143,6 +146,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     telemetry();
     let n_cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let n_workers = args.workers.unwrap_or(n_cpus);
     let config = Config {
         // Without a directory the arguments were not taken.
         dir: args.dir.unwrap_or_default(),
@@ -153,7 +157,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         poll: Duration::from_millis(args.poll_ms.max(1)),
         on_demand: args.on_demand,
         strict: args.strict,
-        n_workers: args.workers.unwrap_or(n_cpus),
+        n_workers,
+        n_io: args.io_threads.unwrap_or(n_workers),
         memory_max: args.memory_max.map_or_else(free_memory, |bytes| bytes.0),
         body_max: args.body_max,
         queue_max: args.queue_max.max(1),

@@ -42,19 +42,6 @@ pub(crate) struct Grpc<R: ServerReflection> {
     reflection: ServerReflectionServer<R>,
 }
 
-// By hand: a derived one would want the reflection itself to be cloned.
-impl<R: ServerReflection> Clone for Grpc<R> {
-    fn clone(&self) -> Self {
-        Grpc {
-            prediction: self.prediction.clone(),
-            model: self.model.clone(),
-            inference: self.inference.clone(),
-            health: self.health.clone(),
-            reflection: self.reflection.clone(),
-        }
-    }
-}
-
 /// Makes them.
 pub(crate) fn services(
     shared: &Arc<Shared>,
@@ -84,14 +71,14 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 
 impl<R: ServerReflection> Grpc<R> {
     /// Answers a request.
-    pub(crate) async fn handle(&mut self, req: Request<Incoming>) -> Response<Body> {
+    pub(crate) async fn handle(&self, req: Request<Incoming>) -> Response<Body> {
         let service = req.uri().path().split('/').nth(1).unwrap_or("");
         let answered: Result<Response<Body>, Infallible> = match service {
-            "tensorflow.serving.PredictionService" => self.prediction.call(req).await,
-            "tensorflow.serving.ModelService" => self.model.call(req).await,
-            "inference.GRPCInferenceService" => self.inference.call(req).await,
-            "grpc.health.v1.Health" => self.health.call(req).await,
-            "grpc.reflection.v1.ServerReflection" => self.reflection.call(req).await,
+            "tensorflow.serving.PredictionService" => self.prediction.clone().call(req).await,
+            "tensorflow.serving.ModelService" => self.model.clone().call(req).await,
+            "inference.GRPCInferenceService" => self.inference.clone().call(req).await,
+            "grpc.health.v1.Health" => self.health.clone().call(req).await,
+            "grpc.reflection.v1.ServerReflection" => self.reflection.clone().call(req).await,
             other => {
                 Ok(Status::unimplemented(format!("there is no service `{other}`")).into_http())
             }

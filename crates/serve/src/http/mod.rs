@@ -8,6 +8,7 @@ mod tfs;
 
 use crate::error::{Result, ServeError};
 use crate::infer::{self, Shared};
+use crate::loader::stopping;
 use crate::metrics;
 use crate::models::{Pick, Version};
 use crate::tensor::Tensor;
@@ -16,19 +17,24 @@ use crate::traffic::shadow;
 use base::Code;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use tokio_util::task::AbortOnDropHandle;
 
 /// A request's own time limit, in milliseconds; at most the server's.
 const TIMEOUT_HEADER: &str = "x-moonshot-timeout-ms";
 /// With any value: the answer says where the time went, as `Server-Timing`.
 const TIMING_HEADER: &str = "x-moonshot-timing";
 
+/// Bytes of a body that takes so long to read that it is done away from the thread that other connections need.
+const LARGE: usize = 128 << 10;
+
 /// A whole request.
 struct Call {
+    uri: Uri,
     method: Method,
     headers: HeaderMap,
     body: Bytes,
@@ -63,7 +69,7 @@ impl Reply {
 }
 
 /// Answers a request.
-pub(crate) async fn handle(shared: &Shared, req: Request<Incoming>) -> Response<Full<Bytes>> {
+pub(crate) async fn handle(shared: &Arc<Shared>, req: Request<Incoming>) -> Response<Full<Bytes>> {
     let started = Instant::now();
     let reply = match answer(shared, req, started).await {
         Ok(reply) => reply,
@@ -89,10 +95,9 @@ pub(crate) async fn handle(shared: &Shared, req: Request<Incoming>) -> Response<
     response
 }
 
-async fn answer(shared: &Shared, req: Request<Incoming>, started: Instant) -> Result<Reply> {
+async fn answer(shared: &Arc<Shared>, req: Request<Incoming>, started: Instant) -> Result<Reply> {
     let _place = shared.place()?;
     let (parts, body) = req.into_parts();
-    let path: Vec<&str> = parts.uri.path().trim_matches('/').split('/').collect();
     let body = match Limited::new(body, shared.config.body_max).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -112,6 +117,7 @@ async fn answer(shared: &Shared, req: Request<Incoming>, started: Instant) -> Re
         }
     };
     let call = Call {
+        uri: parts.uri,
         method: parts.method,
         headers: parts.headers,
         body,
@@ -119,14 +125,29 @@ async fn answer(shared: &Shared, req: Request<Incoming>, started: Instant) -> Re
         load: OnceLock::new(),
         trial: OnceLock::new(),
     };
-    let reply = reply(shared, &call, &path).await;
+    if call.body.len() < LARGE {
+        return reply(shared, &call).await;
+    }
+    let own = Arc::clone(shared);
+    let apart = shared.apart.spawn(async move { reply(&own, &call).await });
+    // Who leaves takes the request back.
+    match AbortOnDropHandle::new(apart).await {
+        Ok(reply) => reply,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(stopping()),
+    }
+}
+
+async fn reply(shared: &Shared, call: &Call) -> Result<Reply> {
+    let reply = routed(shared, call).await;
     if let Some(trial) = call.trial.get() {
-        trial.answered(reply.is_err(), started.elapsed());
+        trial.answered(reply.is_err(), call.started.elapsed());
     }
     reply
 }
 
-async fn reply(shared: &Shared, call: &Call, path: &[&str]) -> Result<Reply> {
+async fn routed(shared: &Shared, call: &Call) -> Result<Reply> {
+    let path: Vec<&str> = call.uri.path().trim_matches('/').split('/').collect();
     match path[..] {
         ["v1", "models", ref rest @ ..] if !rest.is_empty() => {
             tfs::answer(shared, call, rest).await

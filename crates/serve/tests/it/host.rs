@@ -86,6 +86,7 @@ impl Host {
             versions: Policy::Latest(1),
             poll: Duration::from_millis(20),
             n_workers: 2,
+            n_io: 2,
             memory_max: u64::MAX,
             body_max: config::BODY_MAX,
             queue_max: config::QUEUE_MAX,
