@@ -15,6 +15,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("python3-venv", "/usr/share/doc/python3-venv"),
     ("curl", "/usr/bin/curl"),
     ("git", "/usr/bin/git"),
+    // Certificates of a server that only tests use.
+    ("openssl", "/usr/bin/openssl"),
     ("openmpi-bin", "/usr/bin/mpirun"),
     // A Kubernetes node.
     ("runc", "/usr/sbin/runc"),

@@ -9,9 +9,16 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServedModel {
-    /// `model://NAME@VERSION`, `model://NAME` (the newest when it is first named, then what Jobs deliver), or `job://JOB/OUTPUT`.
+    /// `model://NAME@VERSION`, `model://NAME` (the newest when it is first named, then what Jobs deliver), or `job://JOB/OUTPUT`. Files
+    /// from elsewhere: `s3://BUCKET/PATH`, `https://HOST/PATH`, and `file:///PATH` where the server allows it; they are fetched when
+    /// the URI is first named, and kept.
     pub uri: String,
-    /// What it is called in URLs: `/v1/models/NAME`. Default: the Model's name, or the Job's.
+    /// The Secret that says who asks for files from elsewhere. `s3`: entries `access-key-id`, `secret-access-key`, and where they are needed
+    /// `session-token`, `endpoint`, `region`. `https`: `token`, or `username` and `password`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// What it is called in URLs: `/v1/models/NAME`. Default: the Model's name, or the Job's, or the last part of the path that is more than
+    /// a number, without its ending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Further versions of the same Model, for requests that name one.
@@ -58,15 +65,53 @@ pub enum ModelSource<'a> {
         /// The name of its output.
         output: &'a str,
     },
+    /// Files from elsewhere.
+    Elsewhere {
+        /// Of `s3`, `https`, `http` or `file`.
+        url: &'a str,
+    },
 }
 
 impl<'a> ModelSource<'a> {
-    /// The Model's name, or the Job's.
+    /// The Model's name, or the Job's, or what a path suggests.
     pub fn name(&self) -> &'a str {
         match self {
             ModelSource::Model { name, .. } | ModelSource::Job { name, .. } => name,
+            ModelSource::Elsewhere { url } => {
+                let path = url.split(['?', '#']).next().unwrap_or_default();
+                let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
+                let part = path.rsplit('/').find(|part| !is_number(part));
+                let part = part.unwrap_or_default();
+                part.split_once('.').map_or(part, |(name, _)| name)
+            }
         }
     }
+}
+
+/// What is wrong with where files are, as the rest of a sentence.
+fn elsewhere<'a>(uri: &'a str, scheme: &str, rest: &str) -> Result<ModelSource<'a>, String> {
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if uri.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("has a blank; write it as `%20`".to_owned());
+    }
+    if host.contains('@') {
+        return Err("has a user or a password, which everybody who sees the App would see; put them into a Secret and name it in `secret`".to_owned());
+    }
+    if scheme == "file" && !host.is_empty() {
+        return Err(format!("has host `{host}`; write `file:///PATH`"));
+    }
+    if path.trim_matches('/').is_empty() || (scheme != "file" && host.is_empty()) {
+        let form = match scheme {
+            "s3" => "s3://BUCKET/PATH",
+            "file" => "file:///PATH",
+            _ => "https://HOST/PATH",
+        };
+        return Err(format!("is `{uri}`; write `{form}`"));
+    }
+    if path.split('/').any(|part| part == "..") {
+        return Err("has `..` in its path".to_owned());
+    }
+    Ok(ModelSource::Elsewhere { url: uri })
 }
 
 impl ServedModel {
@@ -75,7 +120,7 @@ impl ServedModel {
         let uri = self.uri.as_str();
         let Some((scheme, rest)) = uri.split_once("://") else {
             return Err(format!(
-                "is `{uri}`; write `model://NAME`, `model://NAME@VERSION` or `job://JOB/OUTPUT`"
+                "is `{uri}`; write `model://NAME`, `model://NAME@VERSION`, `job://JOB/OUTPUT`, `s3://BUCKET/PATH` or `https://HOST/PATH`"
             ));
         };
         match (scheme, rest.split_once('@'), rest.split_once('/')) {
@@ -98,8 +143,9 @@ impl ServedModel {
             }
             ("model", ..) => Err(format!("is `{uri}`; write `model://NAME@VERSION`")),
             ("job", ..) => Err(format!("is `{uri}`; write `job://JOB/OUTPUT`")),
+            ("s3" | "https" | "http" | "file", ..) => elsewhere(uri, scheme, rest),
             _ => Err(format!(
-                "has the scheme `{scheme}`; `model` and `job` are known. Files from elsewhere become a Model by \
+                "has the scheme `{scheme}`; `model`, `job`, `s3`, `https` and `file` are known. Files from elsewhere become a Model by \
                  `moonshot model push NAME PATH`, then write `model://NAME`"
             )),
         }
@@ -153,10 +199,35 @@ mod tests {
             ("model://flights@new", "`new`"),
             ("model://a/b", "NAME@VERSION"),
             ("job://train", "JOB/OUTPUT"),
-            ("s3://bucket/model", "moonshot model push"),
+            ("gs://bucket/model", "moonshot model push"),
+            ("s3://bucket", "s3://BUCKET/PATH"),
+            ("https:///m.json", "https://HOST/PATH"),
+            ("https://me:hush@h/m.json", "in `secret`"),
+            ("file://h/m.json", "file:///PATH"),
+            ("file:///a/../b", "`..`"),
+            ("https://h/a b", "%20"),
         ] {
             let why = served(uri).source().unwrap_err();
             assert!(why.contains(told), "{uri}: {why}");
+            assert!(!why.contains("hush"), "{why}");
+        }
+    }
+
+    #[test]
+    fn files_from_elsewhere_are_called_by_their_path() {
+        for (uri, name) in [
+            ("s3://bucket/models/flights/3", "flights"),
+            ("s3://bucket/models/flights/", "flights"),
+            ("https://h/a/flights.json", "flights"),
+            (
+                "https://h/a/flights.tar.gz?X-Amz-Signature=a/b.c",
+                "flights",
+            ),
+            ("file:///models/late", "late"),
+        ] {
+            let served = served(uri);
+            assert_eq!(served.source(), Ok(ModelSource::Elsewhere { url: uri }));
+            assert_eq!(served.name(), name, "{uri}");
         }
     }
 }

@@ -44,6 +44,7 @@ async fn serve(data: PathBuf, listen: &str, nodes: u32, slots: u64) -> Result<()
         db,
         store: store::Store::directory(&data.join("store"))?,
         content_grace: Span::from_secs(6 * 3_600),
+        model_sources: Vec::new(),
         logs: logs::Logs::open(data.join("logs"))?,
         dropped: Arc::default(),
         log_bounds: LogBounds {

@@ -200,8 +200,7 @@ impl Installation {
             .env("MOONSHOT_LISTEN", &self.listen)
             .env("MOONSHOT_GATEWAY_LISTEN", &self.gateway)
             .env("MOONSHOT_SERVER", format!("http://{}", self.listen))
-            .env("MOONSHOT_TOKEN_FILE", self.data().join("admin.token"))
-            .envs(self.settings.iter().map(|(name, value)| (name, value)));
+            .env("MOONSHOT_TOKEN_FILE", self.data().join("admin.token"));
         for cache in [
             "UV_CACHE_DIR",
             "PIP_CACHE_DIR",
@@ -214,6 +213,7 @@ impl Installation {
                 command.env(cache, value);
             }
         }
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -54,6 +54,14 @@ impl S3Server {
         ACCESS_KEY
     }
 
+    /// Puts an object, as `BUCKET/KEY`.
+    pub fn put(&self, key: &str, content: &[u8]) {
+        let path = self.dir.path().join(key);
+        let parent = path.parent().expect("it is below the directory");
+        std::fs::create_dir_all(parent).expect("a directory");
+        std::fs::write(&path, content).expect("written");
+    }
+
     /// How many objects its buckets hold.
     pub fn objects(&self) -> usize {
         self.files().len()

@@ -14,7 +14,7 @@ mod unpack;
 
 pub use pack::{pack, pack_files};
 pub use read::read_file;
-pub use unpack::{Limits, unpack};
+pub use unpack::{Limits, unpack, unpack_any};
 
 use std::path::{Component, Path, PathBuf};
 

@@ -5,7 +5,7 @@ use crate::{NAME_BYTES_MAX, PackError, io, leaves, of_archive};
 use base::Digest;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Component, Path};
 
 /// What an archive may hold.
@@ -57,6 +57,24 @@ pub fn unpack(
         }
     }
     unpacked
+}
+
+/// Unpacks a tar as other programs make them: plain, or compressed by gzip or zstd, which its first bytes tell. Otherwise as
+/// [`unpack`].
+pub fn unpack_any(from: &Path, into: &Path, limits: Limits) -> Result<(), PackError> {
+    let failed = io("read", from);
+    let mut file = BufReader::new(File::open(from).map_err(&failed)?);
+    let first = file.fill_buf().map_err(&failed)?;
+    let decoder: Box<dyn Read> = match first {
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            Box::new(zstd::Decoder::with_buffer(file).map_err(&failed)?)
+        }
+        _ => Box::new(file),
+    };
+    let mut archive = tar::Archive::new(Guard::new(decoder, limits.entries));
+    archive.set_preserve_ownerships(false);
+    entries(&mut archive, from, into, limits.bytes)
 }
 
 fn entries<R: Read>(

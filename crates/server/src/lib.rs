@@ -11,6 +11,7 @@ pub mod auth;
 pub mod check;
 pub mod content;
 pub mod control;
+mod elsewhere;
 pub mod error;
 pub mod git;
 pub mod http;

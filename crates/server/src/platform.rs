@@ -119,6 +119,8 @@ pub struct Platform {
     pub store: store::Store,
     /// How long content stays that nobody needs.
     pub content_grace: base::Span,
+    /// Places besides `https` and Amazon's S3 from which model files may be fetched: `file:///models`, `http://10.0.0.5:9000`.
+    pub model_sources: Vec<String>,
     /// Output of replicas.
     pub logs: logs::Logs,
     /// Counts the output that senders dropped.
@@ -170,6 +172,8 @@ pub struct Parts {
     pub store: store::Store,
     /// See [`Platform::content_grace`].
     pub content_grace: base::Span,
+    /// See [`Platform::model_sources`].
+    pub model_sources: Vec<String>,
     /// See [`Platform::logs`].
     pub logs: logs::Logs,
     /// See [`Platform::dropped`].
@@ -229,6 +233,7 @@ impl Platform {
             db,
             store,
             content_grace,
+            model_sources,
             logs,
             dropped,
             log_bounds,
@@ -249,6 +254,7 @@ impl Platform {
             db,
             store,
             content_grace,
+            model_sources,
             logs,
             dropped,
             log_bounds,

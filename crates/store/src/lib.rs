@@ -15,6 +15,7 @@ mod cache;
 mod checked;
 mod directory;
 mod drafts;
+pub mod elsewhere;
 mod error;
 mod path;
 mod s3;

@@ -64,16 +64,43 @@ fn served(model: &ServedModel, program: &ProgramSpec, errors: &mut Errors) {
         errors.add("spec.model.uri", why.clone());
     }
     let name = source.as_ref().ok().map(ModelSource::name);
-    for (field, name) in [("uri", name), ("name", model.name.as_deref())] {
+    let is_elsewhere = matches!(source, Ok(ModelSource::Elsewhere { .. }));
+    if is_elsewhere
+        && model.name.is_none()
+        && name.map(syntax::label).is_some_and(|named| named.is_err())
+    {
+        errors.add(
+            "spec.model.name",
+            format!(
+                "is needed: `{}`, the end of `uri`, is no name",
+                name.unwrap_or_default()
+            ),
+        );
+    }
+    for (field, name) in [
+        ("uri", name.filter(|_| !is_elsewhere)),
+        ("name", model.name.as_deref()),
+    ] {
         if let Some(Err(why)) = name.map(syntax::label) {
             errors.add(format!("spec.model.{field}"), why);
         }
     }
-    if !model.versions.is_empty() && matches!(source, Ok(ModelSource::Job { .. })) {
+    if !model.versions.is_empty() && !matches!(source, Ok(ModelSource::Model { .. })) {
         errors.add(
             "spec.model.versions",
-            "are of a Model, and what a Job left has none; write `model://NAME` in `uri`",
+            "are of a Model, and what `uri` names has none; write `model://NAME` there",
         );
+    }
+    if let Some(secret) = &model.secret {
+        if let Err(why) = syntax::label(secret) {
+            errors.add("spec.model.secret", why);
+        }
+        if !matches!(source, Ok(ModelSource::Elsewhere { .. }) | Err(_)) {
+            errors.add(
+                "spec.model.secret",
+                "is for files from elsewhere, and `uri` names what is kept here; take it out",
+            );
+        }
     }
     if model.versions.len() > VERSIONS_MAX || model.versions.contains(&0) {
         errors.add(

@@ -744,6 +744,23 @@ fn what_is_stored_is_what_was_sent() {
 fn an_app_serves_a_model_or_runs_a_program() {
     good(
         "App",
+        json!({"model": {"uri": "s3://bucket/models/flights/3", "secret": "bucket"}}),
+    );
+    assert_eq!(
+        errors("App", json!({"model": {"uri": "https://h/My_Model.json"}})),
+        ["spec.model.name: is needed: `My_Model`, the end of `uri`, is no name"]
+    );
+    assert_eq!(
+        errors(
+            "App",
+            json!({"model": {"uri": "model://flights", "secret": "bucket"}})
+        ),
+        [
+            "spec.model.secret: is for files from elsewhere, and `uri` names what is kept here; take it out"
+        ]
+    );
+    good(
+        "App",
         json!({"model": {"uri": "model://flights@2", "versions": [1], "batching": {"maxRows": 8}, "timeout": "2s"},
             "template": {"resources": {"cpu": "500m"}}}),
     );
@@ -753,7 +770,7 @@ fn an_app_serves_a_model_or_runs_a_program() {
             "template": {"command": ["python"], "environment": "x"}}),
         &[
             "spec.model.name: has `A` at position 1; use lower-case letters, digits and `-`, and begin and end with a letter or digit",
-            "spec.model.versions: are of a Model, and what a Job left has none; write `model://NAME` in `uri`",
+            "spec.model.versions: are of a Model, and what `uri` names has none; write `model://NAME` there",
             "spec.model.workers: is 0; at least 1 is expected",
             "spec.template.command: is of a program, while `spec.model` has the model server run; take one of the two out",
             "spec.template.environment: is of a program, while `spec.model` has the model server run; take one of the two out",
@@ -762,7 +779,7 @@ fn an_app_serves_a_model_or_runs_a_program() {
     assert_eq!(
         errors("App", json!({"model": {"uri": "flights"}})),
         [
-            "spec.model.uri: is `flights`; write `model://NAME`, `model://NAME@VERSION` or `job://JOB/OUTPUT`"
+            "spec.model.uri: is `flights`; write `model://NAME`, `model://NAME@VERSION`, `job://JOB/OUTPUT`, `s3://BUCKET/PATH` or `https://HOST/PATH`"
         ]
     );
 }

@@ -6,6 +6,7 @@ mod cli;
 mod content;
 mod database;
 mod delivery;
+mod elsewhere;
 mod faults;
 mod gateway;
 mod interactive;

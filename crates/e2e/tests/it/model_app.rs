@@ -4,13 +4,13 @@ use e2e::{Installation, eventually};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// One row, and what each model says to it (`crates/trees/tests/it/golden/answers.json`).
 const ROW: &str = r#"{"instances":[[2.04,-2.56,4.0]]}"#;
-const XGBOOST: f64 = 0.811_972_975_7;
-const LIGHTGBM: f64 = 0.525_841_842_6;
+pub(crate) const XGBOOST: f64 = 0.811_972_975_7;
+pub(crate) const LIGHTGBM: f64 = 0.525_841_842_6;
 
-fn app(name: &str, model: &Value, memory: &str) -> String {
+pub(crate) fn app(name: &str, model: &Value, memory: &str) -> String {
     let spec = json!({
         "model": model,
         "replicas": 1,
@@ -32,7 +32,7 @@ fn push(installation: &Installation, file: &str, content: &[u8]) {
     installation.run(&args).ok();
 }
 
-fn golden(name: &str) -> Vec<u8> {
+pub(crate) fn golden(name: &str) -> Vec<u8> {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../trees/tests/it/golden");
     std::fs::read(format!("{dir}/{name}")).expect("a model")
 }
@@ -57,7 +57,7 @@ fn says(installation: &Installation, app: &str, path: &str, expected: f64) {
 
 /// The gateway hears of a change a moment after the App's status tells it.
 #[track_caller]
-fn comes_to_say(installation: &Installation, app: &str, path: &str, expected: f64) {
+pub(crate) fn comes_to_say(installation: &Installation, app: &str, path: &str, expected: f64) {
     eventually("the answer is the new one's", PATIENCE, || {
         predict(installation, app, path).is_ok_and(|answer| (answer - expected).abs() < 1e-6)
     });
@@ -134,7 +134,7 @@ fn what_a_job_left_is_served_and_mistakes_are_told_by_their_field() {
     for (model, told) in [
         (json!({"uri": "job://train/model"}), "job `train`"),
         (json!({"uri": "model://flights"}), "model `flights`"),
-        (json!({"uri": "s3://bucket/model"}), "moonshot model push"),
+        (json!({"uri": "gs://bucket/model"}), "moonshot model push"),
     ] {
         let stderr = wrong(model);
         assert!(stderr.contains("spec.model.uri"), "{stderr}");

@@ -156,6 +156,7 @@ async fn build(settings: &Settings, stop: &CancellationToken) -> Result<Platform
         db: database,
         store,
         content_grace: settings.content_grace,
+        model_sources: settings.model_sources.clone(),
         logs,
         dropped,
         log_bounds: server::platform::LogBounds {

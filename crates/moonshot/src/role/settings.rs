@@ -65,6 +65,13 @@ pub(crate) const TABLE: &[(&str, &str, &str, &str)] = &[
         "how long code, outputs and models stay that nothing needs any more",
     ),
     (
+        "MOONSHOT_MODEL_SOURCES",
+        "model_sources",
+        "none",
+        "places besides `https` and Amazon's S3 from which Apps may take model files, by commas: `file:///models,http://10.0.0.5:9000`; \
+         whoever may write Apps can read what is there",
+    ),
+    (
         "MOONSHOT_LOG_RETENTION",
         "log_retention",
         "720h",
@@ -197,6 +204,7 @@ pub(crate) struct Settings {
     pub(crate) store_region: Option<String>,
     pub(crate) store_credentials: Option<PathBuf>,
     pub(crate) content_grace: Span,
+    pub(crate) model_sources: Vec<String>,
     pub(crate) log_retention: Span,
     pub(crate) log_storage: Bytes,
     pub(crate) sched_log: Bytes,
@@ -232,6 +240,7 @@ struct Raw {
     store_region: Option<String>,
     store_credentials: Option<PathBuf>,
     content_grace: Option<String>,
+    model_sources: Option<String>,
     log_retention: Option<String>,
     log_storage: Option<String>,
     sched_log: Option<String>,
@@ -369,6 +378,7 @@ fn checked(raw: Raw, env: &impl Fn(&str) -> Option<String>) -> Result<Settings, 
             CONTENT_GRACE,
             "a duration such as `6h` or `90m`",
         )?,
+        model_sources: places(env("MOONSHOT_MODEL_SOURCES").or(raw.model_sources))?,
         log_retention: parsed(
             "MOONSHOT_LOG_RETENTION",
             env("MOONSHOT_LOG_RETENTION").or(raw.log_retention),
@@ -468,6 +478,26 @@ pub(crate) fn from_flags(flags: &[(&str, Option<String>)]) -> Result<Settings, S
     };
     let file = env("MOONSHOT_CONFIG_FILE").map(PathBuf::from);
     load(file.as_deref(), env)
+}
+
+/// Places from which model files may come.
+fn places(text: Option<String>) -> Result<Vec<String>, String> {
+    let text = text.unwrap_or_default();
+    let places = text
+        .split(',')
+        .map(str::trim)
+        .filter(|place| !place.is_empty());
+    places
+        .map(|place| {
+            let known = ["file:///", "http://"].iter().find_map(|form| place.strip_prefix(form));
+            match known {
+                Some(rest) if !rest.is_empty() => Ok(place.to_owned()),
+                _ => Err(format!(
+                    "MOONSHOT_MODEL_SOURCES has `{place}`; write `file:///DIRECTORY` or `http://HOST:PORT`, by commas"
+                )),
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]

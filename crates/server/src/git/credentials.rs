@@ -5,7 +5,6 @@ use crate::error::UseError;
 use crate::platform::Platform;
 use crate::usecase::seal;
 use api::common::GitSource;
-use db::{objects, versions};
 use std::collections::BTreeMap;
 
 /// How to prove who asks.
@@ -23,25 +22,14 @@ pub(super) async fn open(
     path: &str,
     source: &GitSource,
 ) -> Result<Option<Credentials>, UseError> {
-    let refuse = |message: String| UseError::field(format!("{path}.secret"), message);
     let Some(name) = &source.secret else {
         return Ok(None);
     };
-    let Some(object) = objects::read(&platform.db, "Secret", project, name).await? else {
-        let message = format!("names secret `{name}`, which does not exist in project `{project}`");
-        return Err(refuse(message));
-    };
-    let version = object.status["version"]
-        .as_u64()
-        .and_then(|version| u32::try_from(version).ok())
-        .unwrap_or(1);
-    let sealed = versions::secret(&platform.db, object.uid, version).await?;
-    let sealed = sealed.ok_or_else(|| refuse(format!("names secret `{name}`, which is empty")))?;
-    let entries = seal::open(&platform.key, object.uid, version, &sealed)
-        .map_err(|error| UseError::internal("a secret cannot be opened", error))?;
+    let field = format!("{path}.secret");
+    let entries = seal::entries(platform, project, name, &field).await?;
     credentials(&source.url, name, entries)
         .map(Some)
-        .map_err(refuse)
+        .map_err(|message| UseError::field(field, message))
 }
 
 fn credentials(

@@ -6,6 +6,7 @@
 use super::{Caller, audit, digest, pin, recorded_digest, seal, wire};
 use crate::auth::{Verb, authorize};
 use crate::control::rows;
+use crate::elsewhere;
 use crate::error::UseError;
 use crate::git;
 use crate::pinned::Pinned;
@@ -13,7 +14,7 @@ use crate::platform::{Platform, new_uid};
 use api::answer::ApplyAction;
 use api::immutable::Stage;
 use api::{Kind, Object as Wire, Purpose, Scope};
-use base::{Code, Generation, Seq, Time};
+use base::{Code, Digest, Generation, Seq, Time};
 use db::objects::{self, Object};
 use db::versions::{self, EnvironmentVersion};
 use db::{Tx, audit as trail, blobs};
@@ -91,11 +92,11 @@ pub async fn apply(
     }
     check(&mut wanted)?;
     let (wanted, secret) = taken_apart(kind, wanted);
-    let git = if pins_anew(platform, kind, &wanted, options).await? {
-        git::pin(platform, &wanted, kind, options.dry_run).await?
-    } else {
-        git::Pins::new()
-    };
+    let (mut git, mut elsewhere) = (git::Pins::new(), None);
+    if pins_anew(platform, kind, &wanted, options).await? {
+        git = git::pin(platform, &wanted, kind, options.dry_run).await?;
+        elsewhere = elsewhere::pin(platform, &wanted, kind, options.dry_run).await?;
+    }
     let request = Arc::new(Request {
         caller: caller.clone(),
         kind,
@@ -105,6 +106,7 @@ pub async fn apply(
         now,
         key: platform.key.clone(),
         git,
+        elsewhere,
     });
     platform
         .db
@@ -220,6 +222,8 @@ struct Request {
     now: Time,
     key: Vec<u8>,
     git: git::Pins,
+    /// The files that an App's model was fetched from elsewhere as.
+    elsewhere: Option<Digest>,
 }
 
 impl Request {
@@ -523,7 +527,7 @@ impl Request {
             ]);
         }
         let spec = typed(&object.spec)?;
-        let mut pinned = pin::app(tx, &object.project, &spec, &self.git).await?;
+        let mut pinned = pin::app(tx, &object.project, &spec, &self.git, self.elsewhere).await?;
         let revisions = versions::get_revisions(tx, object.uid).await?;
         if let Some(old) = old {
             pin::keep_version(&mut pinned, &spec, old, &revisions);

@@ -57,6 +57,7 @@ pub async fn app(
     project: &str,
     spec: &AppSpec,
     git: &git::Pins,
+    elsewhere: Option<Digest>,
 ) -> Result<Pinned, UseError> {
     let mut pins = Pins {
         project,
@@ -68,6 +69,8 @@ pub async fn app(
         .await?;
     if let Some(model) = &spec.model {
         program.model = pins.served(tx, model).await?;
+        // Files from elsewhere are no Model's version; they are served as version 1.
+        program.model.extend(elsewhere.map(|digest| (1, digest)));
     }
     let mut pinned = Pinned::default();
     pinned.programs.insert(TEMPLATE.to_owned(), program);
@@ -310,8 +313,8 @@ impl Pins<'_> {
         let at = "spec.model.uri";
         let mut found = BTreeMap::new();
         match model.source() {
-            // It was checked before.
-            Err(_) => {}
+            // It was checked before; files from elsewhere were fetched before.
+            Err(_) | Ok(ModelSource::Elsewhere { .. }) => {}
             Ok(ModelSource::Job { name, output }) => {
                 let digest = self.output(tx, [at, at], name, output).await?;
                 found.extend(digest.map(|digest| (1, digest)));

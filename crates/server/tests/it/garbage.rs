@@ -57,6 +57,7 @@ impl Bench {
             db,
             store: store::Store::directory(&dir.path().join("store")).unwrap(),
             content_grace: GRACE,
+            model_sources: Vec::new(),
             logs: logs::Logs::open(dir.path().join("logs")).unwrap(),
             dropped: Arc::default(),
             log_bounds: LogBounds {

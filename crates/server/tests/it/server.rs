@@ -72,6 +72,7 @@ impl Server {
             db,
             store: store::Store::directory(&data.join("store")).unwrap(),
             content_grace: base::Span::from_secs(6 * 3_600),
+            model_sources: Vec::new(),
             logs: logs::Logs::open(data.join("logs")).unwrap(),
             dropped: Arc::default(),
             log_bounds: server::platform::LogBounds {
