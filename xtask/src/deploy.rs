@@ -24,6 +24,7 @@ const HEAD: &str = "\
 /// A way to set values that must be refused, and a word of the refusal.
 const REFUSED: &[(&[&str], &str)] = &[
     (&["image.agent="], "image.agent is needed"),
+    (&["checkpoints.accessMode=Many"], "choose ReadWriteOnce or"),
     (&["replicas=0"], "choose 1 to 3"),
     (&["replicas=4"], "choose 1 to 3"),
     (&["replicas=2"], "needs PostgreSQL"),

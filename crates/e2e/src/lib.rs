@@ -12,6 +12,7 @@ pub mod postgres;
 pub mod python;
 pub mod quickstart;
 pub mod s3;
+pub mod storage;
 pub mod tree_models;
 pub mod wait;
 
@@ -20,4 +21,5 @@ pub use installation::{Installation, Output, ask, free_ports, moonshot};
 pub use kubectl::{kubeconfig_of, kubectl};
 pub use postgres::Postgres;
 pub use python::{python, python_and};
+pub use storage::Storage;
 pub use wait::{eventually, eventually_ok, eventually_some};

@@ -5,7 +5,7 @@
 //! [`program`]; any other command runs until [`Fake::end`] ends it. It can be told to misbehave as
 //! real ones do: [`EffectFault`], [`ObservationFault`], and nodes that go away.
 
-use crate::group::{EnvValue, Group, Life, ReplicaKey, Slot};
+use crate::group::{EnvValue, Group, Life, MountSource, ReplicaKey, Slot};
 use crate::observation::{
     Cause, Cursor, End, Endpoint, NodeReport, Observation, Phase, ReplicaReport, Usage,
 };
@@ -13,8 +13,8 @@ use crate::port::{
     BoxFuture, Content, Engine, EngineError, Exec, ExecOutput, Frame, OutputSink, StopReason,
 };
 use crate::project::Project;
-use base::{Bytes, Epoch, Resources, Seq, Span, Time};
-use std::collections::{BTreeMap, VecDeque};
+use base::{Bytes, Epoch, Resources, Seq, Span, Time, Uid};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, watch};
 
@@ -74,6 +74,8 @@ struct State {
     held: Vec<(Epoch, Effect)>,
     n_starts: BTreeMap<ReplicaKey, u32>,
     projects: BTreeMap<String, Project>,
+    /// What programs keep between attempts, by owner and claim.
+    checkpoints: BTreeMap<(Uid, String), String>,
 }
 
 struct Replica {
@@ -82,6 +84,8 @@ struct Replica {
     project: String,
     life: Life,
     act: Act,
+    /// Its directory for checkpoints.
+    keeps: Option<(Uid, String)>,
     /// Values by name, for what it says.
     env: BTreeMap<String, String>,
     /// Whether its probes would be answered.
@@ -398,6 +402,14 @@ impl State {
             report,
             project: group.project.clone(),
             life: group.life,
+            keeps: group
+                .template
+                .mounts
+                .iter()
+                .find_map(|mount| match &mount.source {
+                    MountSource::Checkpoint(claim) => Some((group.owner, claim.clone())),
+                    _ => None,
+                }),
             env,
             is_healthy: act.is_healthy(),
             act,
@@ -457,7 +469,7 @@ impl State {
         replica.report.endpoint = None;
         let is_final = matches!(
             cause,
-            Cause::Stopped | Cause::NodeLost | Cause::PortTaken | Cause::Evicted
+            Cause::Stopped | Cause::NodeLost | Cause::PortTaken | Cause::Misplaced | Cause::Evicted
         );
         if replica.life == Life::Batch || is_final || replica.stop.is_some() {
             replica.report.phase = Phase::Ended(end);
@@ -513,6 +525,11 @@ impl State {
                     .output
                     .get(key)
                     .map_or(1, |frames| frames.len() as u64 + 1);
+                if let (Act::Keep(text), Some(place)) = (&replica.act, &replica.keeps) {
+                    let before = self.checkpoints.insert(place.clone(), text.clone());
+                    let said = before.unwrap_or_else(|| "nothing".to_owned());
+                    replica.env.insert(program::KEPT.to_owned(), said);
+                }
                 Some(replica.act.says(&replica.env, first, now))
             }
             Phase::Running => {
@@ -636,6 +653,27 @@ impl Engine for Fake {
         wait: Span,
     ) -> BoxFuture<'_, Result<Observation, EngineError>> {
         Box::pin(self.observe_now(cursor, wait))
+    }
+
+    fn checkpoints(&self) -> BoxFuture<'_, Result<Vec<Uid>, EngineError>> {
+        Box::pin(async move {
+            let owners: BTreeSet<Uid> = self
+                .state()
+                .checkpoints
+                .keys()
+                .map(|(owner, _)| *owner)
+                .collect();
+            Ok(owners.into_iter().collect())
+        })
+    }
+
+    fn drop_checkpoints(&self, epoch: Epoch, owner: Uid) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            let mut state = self.state();
+            state.admit(epoch)?;
+            state.checkpoints.retain(|(of, _), _| *of != owner);
+            Ok(())
+        })
     }
 
     fn peer_host(&self, _: &ReplicaKey, node: &str) -> String {

@@ -43,12 +43,25 @@ pub struct ForeignPod {
     pub tolerations: Vec<Toleration>,
     /// What it asks for that is not supported, in words that name the field: it stays where it is.
     pub refused: Option<String>,
+    /// What must be there before it can have any place, in words: it waits outside until then.
+    pub lacks: Option<String>,
     /// When it was made.
     pub created: Time,
     /// Its node, once it is bound.
     pub node: Option<String>,
     /// Its containers run no more, for good.
     pub is_over: bool,
+}
+
+/// Whether a pod of others can be bound to a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prepared {
+    /// Now.
+    Ready,
+    /// Soon, in words what is waited for.
+    Waits(String),
+    /// Not to this node, and why: it must be placed again.
+    Elsewhere(String),
 }
 
 /// With whom a pod starts.

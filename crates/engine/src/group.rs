@@ -31,6 +31,19 @@ impl fmt::Display for ReplicaKey {
     }
 }
 
+/// A directory for checkpoints that replicas are going to keep ([`MountSource::Checkpoint`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keeps {
+    /// The Job.
+    pub owner: Uid,
+    /// The project's name.
+    pub project: String,
+    /// Which of the owner's directories.
+    pub claim: String,
+    /// So many replicas keep it together.
+    pub n_replicas: u32,
+}
+
 /// How long the replicas live and who restarts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Life {

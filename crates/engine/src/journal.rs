@@ -316,6 +316,7 @@ mod tests {
 
     fn pod(uid: usize, node: Option<usize>) -> ForeignPod {
         ForeignPod {
+            lacks: None,
             pod: PodName {
                 namespace: "a".to_owned(),
                 name: format!("p{uid}"),

@@ -97,7 +97,8 @@ pub struct ReplicaReport {
     pub restarts: u32,
     /// How it last ended before a restart in place.
     pub last_failure: Option<End>,
-    /// What its readiness probe last said, while it runs and is not ready; an engine that is not told leaves it out.
+    /// What its readiness probe last said, while it runs and is not ready; what it waits for, while it is being prepared. An engine that
+    /// is not told leaves it out.
     pub unready: Option<String>,
     /// Ready for traffic (`Life::Service`).
     pub endpoint: Option<Endpoint>,
@@ -156,6 +157,8 @@ pub enum Cause {
     StartFailed,
     /// A port it was given is used by somebody else: place it again.
     PortTaken,
+    /// Its node cannot hold it (a volume that is not reached from there): place it again.
+    Misplaced,
     /// A startup or liveness probe failed.
     Unhealthy,
     /// The machine restarted or is fenced.
@@ -168,13 +171,14 @@ pub enum Cause {
 
 impl Cause {
     /// All causes, for tables and tests.
-    pub const ALL: [Cause; 10] = [
+    pub const ALL: [Cause; 11] = [
         Cause::Succeeded,
         Cause::Failed,
         Cause::OutOfMemory,
         Cause::Stopped,
         Cause::StartFailed,
         Cause::PortTaken,
+        Cause::Misplaced,
         Cause::Unhealthy,
         Cause::NodeLost,
         Cause::ShimLost,
@@ -190,6 +194,7 @@ impl Cause {
             Cause::Stopped => "Stopped",
             Cause::StartFailed => "StartFailed",
             Cause::PortTaken => "PortTaken",
+            Cause::Misplaced => "Misplaced",
             Cause::Unhealthy => "Unhealthy",
             Cause::NodeLost => "NodeLost",
             Cause::ShimLost => "ShimLost",

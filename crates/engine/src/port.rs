@@ -1,10 +1,11 @@
 //! The trait that every engine implements, and the two ports that are handed to an engine.
 
-use crate::foreign::{Note, PodName};
-use crate::group::{Group, ReplicaKey};
+use crate::foreign::{Note, PodName, Prepared};
+use crate::group::{Group, Keeps, ReplicaKey};
 use crate::observation::{Cursor, Observation};
 use crate::project::Project;
 use base::{Code, Digest, Epoch, Seq, Span, Time, Uid};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use tokio::sync::mpsc;
@@ -69,8 +70,24 @@ pub trait Engine: Send + Sync {
         Box::pin(async { Ok(()) })
     }
 
+    /// Node labels that replicas must find because of what they keep between attempts: it may be reached from some nodes alone. Asked
+    /// before each attempt waits for its place; [`EngineError::Unsupported`] where it cannot be kept as it is asked for.
+    fn ties(&self, _keeps: &Keeps) -> Result<BTreeMap<String, String>, EngineError> {
+        Ok(BTreeMap::new())
+    }
+
     /// The host name by which other members reach this one once it runs on `node`.
     fn peer_host(&self, key: &ReplicaKey, node: &str) -> String;
+
+    /// Brings what a pod of others needs besides its place, as its volumes, to a node. Repeated until it is [`Prepared::Ready`].
+    fn prepare<'a>(
+        &'a self,
+        _epoch: Epoch,
+        pod: &'a PodName,
+        _node: &'a str,
+    ) -> BoxFuture<'a, Result<Prepared, EngineError>> {
+        Box::pin(async move { Err(no_foreign(pod)) })
+    }
 
     /// Gives a pod of others its node. `false` where it is not there or not without a node any more.
     fn bind<'a>(

@@ -8,8 +8,8 @@ mod stand_ins;
 pub use stand_ins::{Files, Memory};
 
 use crate::group::{
-    EnvValue, EnvVar, Group, Isolation, Life, PortSpec, Probe, ProbeAction, Probes, ReplicaKey,
-    Runtime, Slot, Template,
+    EnvValue, EnvVar, Group, Isolation, Life, Mount, MountSource, PortSpec, Probe, ProbeAction,
+    Probes, ReplicaKey, Runtime, Slot, Template,
 };
 use crate::observation::{Cause, Cursor, End, Observation, Phase, ReplicaReport};
 use crate::port::{Engine, EngineError, Frame, StopReason, Stream};
@@ -44,6 +44,8 @@ pub enum Program {
     Stubborn,
     /// Answers 200 to HTTP on `$PORT` until it is stopped.
     Serve,
+    /// Says `found ` and what it kept in `$MOONSHOT_CHECKPOINT` before, or `nothing`; keeps this word there, and succeeds.
+    Keep(String),
 }
 
 /// A fresh engine and what belongs to it.
@@ -72,6 +74,7 @@ pub async fn all<B: Bench>(make: impl AsyncFn() -> B) {
     a_service_is_restarted_in_place(&make().await).await;
     probes_decide_about_the_endpoint(&make().await).await;
     a_batch_program_is_never_restarted(&make().await).await;
+    checkpoints_survive_attempts_and_go_with_their_owner(&make().await).await;
 }
 
 // ---- cases ----
@@ -379,6 +382,55 @@ pub async fn a_batch_program_is_never_restarted(bench: &impl Bench) {
     stage.end(&key).await;
     let report = stage.report(&key, |_| true).await;
     assert_eq!((report.restarts, report.last_failure), (0, None));
+}
+
+/// What one attempt keeps the next one finds, also after its replica was forgotten; another claim of the same owner is empty.
+pub async fn checkpoints_survive_attempts_and_go_with_their_owner(bench: &impl Bench) {
+    let stage = Stage::new(bench).await;
+    let mut group = stage.group(Life::Batch, &Program::Keep("one".to_owned()));
+    let owner = group.owner;
+    let mut attempt = async |n: u32, claim: &str, word: &str, found: &str| {
+        group.slots[0].attempt = Attempt(n);
+        group.template.command = stage.bench.command(&Program::Keep(word.to_owned()));
+        group.template.mounts = vec![Mount {
+            source: MountSource::Checkpoint(claim.to_owned()),
+            path: "checkpoint".to_owned(),
+            read_only: false,
+        }];
+        let key = group.key(&group.slots[0]);
+        stage.ensure(&group).await;
+        let end = stage.end(&key).await;
+        assert_eq!(end.cause, Cause::Succeeded, "{}", end.message);
+        stage.frames(&key, &format!("found {found}\n")).await;
+        let cursor = stage.observe(None).await.cursor;
+        stage.remove(&key, Span::ZERO).await;
+        stage.gone(&key, cursor).await;
+    };
+    attempt(1, "", "one", "nothing").await;
+    attempt(2, "", "two", "one").await;
+    attempt(3, "", "three", "two").await;
+    attempt(4, "7", "seven", "nothing").await;
+
+    let owners = stage.engine.checkpoints().await.expect("listed");
+    assert_eq!(owners, [owner]);
+    let late = stage
+        .engine
+        .drop_checkpoints(Epoch(EPOCH.0 - 1), owner)
+        .await;
+    assert!(
+        matches!(late, Err(EngineError::Superseded { .. })),
+        "{late:?}"
+    );
+    for owner in [owner, Uid(0)] {
+        let dropped = stage.engine.drop_checkpoints(EPOCH, owner).await;
+        dropped.expect("unknown owners are no error");
+    }
+    let gone = tokio::time::timeout(PATIENCE, async {
+        while !stage.engine.checkpoints().await.expect("listed").is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(gone.await.is_ok(), "checkpoints of {owner} are still kept");
 }
 
 // ---- the stage they play on ----

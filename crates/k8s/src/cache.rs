@@ -2,17 +2,23 @@
 //!
 //! Each change of an object is understood at once ([`crate::report`]) and lands in the journal that `observe` reads.
 
+use crate::affinity::Site;
+use crate::config::Checkpoints;
 use crate::foreign::{GroupRef, Other};
 use crate::report::report;
 use crate::spaces::Spaces;
+use crate::storage::Claim;
 use crate::view::{Holder, HolderKind, Place, PodView};
+use crate::volumes::{Act, Volumes};
 use base::{Epoch, Resources};
 use engine::journal::Journal;
-use engine::{Cause, Gang, Group, NodeReport, Phase, PodName, ReplicaKey, Slot};
+use engine::{Cause, Gang, Group, NodeReport, Phase, PodName, Prepared, ReplicaKey, Slot};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
+
+mod volumes;
 
 /// Name of a holder.
 pub(crate) type HolderId = (HolderKind, Place);
@@ -26,6 +32,8 @@ pub(crate) struct Cache {
     pub(crate) poke: Notify,
     /// The highest epoch that was seen on an object.
     highest: AtomicU64,
+    /// What claims for checkpoints ask for.
+    checkpoints: Checkpoints,
 }
 
 #[derive(Default)]
@@ -47,16 +55,23 @@ struct Inner {
     usage: BTreeMap<String, (Resources, u32)>,
     /// What is known of the PodGroups that pods name; `None` for those that say nothing.
     sizes: HashMap<GroupRef, Option<u32>>,
+    volumes: Volumes,
+    /// Pods of others by the claims that they name: those that wait for us, and those that have a node.
+    waiting: BTreeMap<Place, BTreeSet<Place>>,
+    used: BTreeMap<Place, BTreeSet<Place>>,
+    /// Whether nodes have labels of ours for the sake of claims.
+    is_labelled: bool,
 }
 
 impl Cache {
-    pub(crate) fn new(incarnation: u64) -> Cache {
+    pub(crate) fn new(incarnation: u64, checkpoints: Checkpoints) -> Cache {
         Cache {
             inner: Mutex::default(),
             journal: Journal::new(incarnation),
             spaces: Spaces::default(),
             poke: Notify::new(),
             highest: AtomicU64::new(0),
+            checkpoints,
         }
     }
 
@@ -75,16 +90,22 @@ impl Cache {
     pub(crate) fn put_node(&self, node: NodeReport) {
         let mut inner = self.inner();
         let name = node.name.clone();
-        inner.nodes.insert(name.clone(), node);
+        let is_new = inner.nodes.insert(name.clone(), node).is_none();
         self.tell_node(&inner, &name);
+        if is_new {
+            self.tell_sites(&mut inner);
+        }
     }
 
     pub(crate) fn remove_node(&self, name: &str) {
-        self.inner().nodes.remove(name);
+        let mut inner = self.inner();
+        inner.nodes.remove(name);
         self.journal.remove_node(name);
+        // A volume that was to be made for it may be made elsewhere.
+        self.tell_sites(&mut inner);
     }
 
-    /// A node as it is told: less what others use there.
+    /// A node as it is told: less what others use there, and with the claims that are reached from there.
     fn tell_node(&self, inner: &Inner, name: &str) {
         let Some(mut node) = inner.nodes.get(name).cloned() else {
             return;
@@ -96,6 +117,12 @@ impl Cache {
                 node.slots_max = node.slots_max.saturating_sub(*n_pods).max(1);
             }
         }
+        let site = Site {
+            name,
+            labels: &node.labels,
+        };
+        let labels = self.site_labels(inner, site);
+        node.labels.extend(labels);
         self.journal.put_node(node);
     }
 
@@ -103,6 +130,7 @@ impl Cache {
     pub(crate) fn put_other(&self, other: Other) {
         let mut inner = self.inner();
         let place = other.place.clone();
+        inner.use_claims(&place, false);
         let before = inner.others.remove(&place);
         let usage = |other: &Other| other.usage.clone();
         let (was, is) = (before.as_ref().and_then(usage), other.usage.clone());
@@ -116,7 +144,12 @@ impl Cache {
             self.journal.remove_foreign(&old);
         }
         let is_asked = self.tell_other(&inner, &other);
-        inner.others.insert(place, other);
+        let has_claims = !other.claims.is_empty();
+        inner.others.insert(place.clone(), other);
+        inner.use_claims(&place, true);
+        if has_claims {
+            self.tell_sites(&mut inner);
+        }
         drop(inner);
         if is_asked {
             self.poke.notify_one();
@@ -125,6 +158,7 @@ impl Cache {
 
     pub(crate) fn remove_other(&self, place: &Place) {
         let mut inner = self.inner();
+        inner.use_claims(place, false);
         let Some(other) = inner.others.remove(place) else {
             return;
         };
@@ -140,6 +174,7 @@ impl Cache {
             return false;
         };
         let mut pod = pod.clone();
+        inner.tie(&mut pod, &other.claims);
         if let (Some(group), Gang::Unsized { name }) = (group, &pod.gang) {
             match inner.sizes.get(group) {
                 None => return true,
@@ -348,7 +383,10 @@ impl Cache {
             self.journal.remove(key);
             return;
         };
-        let mut now = report(holder, slot, inner.pod(key));
+        let pod = inner.pod(key);
+        let claims = pod.filter(|pod| volumes::waits(pod)).map(|pod| &pod.claims);
+        let needs = claims.map(|claims| inner.needs(claims, &slot.node));
+        let mut now = report(holder, slot, pod, needs.and_then(|needs| needs.waits));
         if let (Some(before), Phase::Ended(end)) = (self.journal.report(key), &now.phase)
             && let Phase::Ended(known) = &before.phase
             && (end.exit_code, end.signal) == (None, None)
@@ -430,7 +468,11 @@ impl Cache {
                 let end = state.and_then(|state| state.end.as_ref());
                 match (inner.pod(&key), stop) {
                     (Some(pod), None) if pod.node.is_none() && !pod.is_deleting && !pod.is_over => {
-                        todo.push(Todo::Bind(pod.clone(), slot.node.clone()));
+                        match end {
+                            // It was misplaced, and is placed again as another attempt.
+                            Some(_) => todo.push(Todo::Stop(pod.clone(), 0)),
+                            None => inner.bind(&mut todo, holder, slot, pod),
+                        }
                     }
                     (Some(pod), Some(stop)) if !pod.is_deleting && !pod.is_over => {
                         todo.push(Todo::Stop(pod.clone(), stop.grace_ms));
@@ -471,6 +513,14 @@ pub(crate) enum Todo {
     Size(GroupRef),
     /// A Project's namespace is not kept apart as it should be.
     Space(String),
+    /// Claims of a Group are not there.
+    Claims(Arc<Group>),
+    /// A claim comes nearer to its volume.
+    Volume(Act),
+    /// Kubernetes is asked what keeps a claim from being bound.
+    Hear(Box<Claim>),
+    /// A replica's node does not reach its volume.
+    Misplaced(ReplicaKey, String),
 }
 
 /// What a pod uses on a node.
@@ -499,6 +549,27 @@ impl Inner {
             }
             None => {
                 self.seatless.remove(place);
+            }
+        }
+    }
+
+    /// A pod gets its node, once its volumes are where it goes.
+    fn bind(&self, todo: &mut Vec<Todo>, holder: &Holder, slot: &Slot, pod: &PodView) {
+        if pod.claims.is_empty() {
+            todo.push(Todo::Bind(pod.clone(), slot.node.clone()));
+            return;
+        }
+        let needs = self.needs(&pod.claims, &slot.node);
+        todo.extend(needs.unheard.iter().cloned().map(Box::new).map(Todo::Hear));
+        if needs.has_missing {
+            todo.push(Todo::Claims(Arc::clone(&holder.group)));
+        }
+        todo.extend(needs.acts.iter().cloned().map(Todo::Volume));
+        match needs.prepared() {
+            Prepared::Ready => todo.push(Todo::Bind(pod.clone(), slot.node.clone())),
+            Prepared::Waits(_) => {}
+            Prepared::Elsewhere(sentence) => {
+                todo.push(Todo::Misplaced(holder.group.key(slot), sentence));
             }
         }
     }

@@ -6,6 +6,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// Output of one replica that may wait in its pod.
@@ -22,6 +23,45 @@ pub struct Images {
     pub python: String,
     /// Has the program `moonshot` on its path, for Apps that serve a model; without it they are refused.
     pub server: Option<String>,
+}
+
+/// The claims in which Jobs keep checkpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoints {
+    /// Their storage class; `None` for the cluster's default.
+    pub class: Option<String>,
+    /// How much each of them holds.
+    pub size: Bytes,
+    /// Who may write it.
+    pub access: AccessMode,
+}
+
+/// From how many nodes a volume is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessMode {
+    /// From one at a time.
+    ReadWriteOnce,
+    /// From all.
+    ReadWriteMany,
+}
+
+impl AccessMode {
+    /// Kubernetes' word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AccessMode::ReadWriteOnce => "ReadWriteOnce",
+            AccessMode::ReadWriteMany => "ReadWriteMany",
+        }
+    }
+}
+
+impl FromStr for AccessMode {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<AccessMode, ()> {
+        let mut all = [AccessMode::ReadWriteOnce, AccessMode::ReadWriteMany].into_iter();
+        all.find(|mode| mode.as_str() == word).ok_or(())
+    }
 }
 
 /// How the cluster's API is reached.
@@ -48,6 +88,8 @@ pub struct Config {
     pub advertise: Option<String>,
     /// From where servers and gateways reach pods that are not in `namespace` themselves.
     pub clients: Vec<Net>,
+    /// Where Jobs keep checkpoints.
+    pub checkpoints: Checkpoints,
     /// The user that programs run as where the template names none. Not root.
     pub user: u32,
     /// Where archives wait for a moment.

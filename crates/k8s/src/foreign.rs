@@ -5,6 +5,7 @@
 
 use crate::manifest::GPU;
 use crate::names;
+use crate::storage::{self, Named};
 use crate::view::{effect, place, time};
 use base::quantity::{parse_milli, parse_whole};
 use base::{Bytes, MilliCpu, Resources, Time};
@@ -60,6 +61,12 @@ pub(crate) struct Other {
     pub(crate) place: crate::view::Place,
     /// It names our scheduler; then also the PodGroup that would say how large its gang is.
     pub(crate) foreign: Option<(ForeignPod, Option<GroupRef>)>,
+    /// Its uid.
+    pub(crate) uid: String,
+    /// The claims that it names.
+    pub(crate) claims: Vec<Named>,
+    /// It has a node and is not over.
+    pub(crate) is_there: bool,
     /// What it uses where somebody else put it.
     pub(crate) usage: Option<(String, Resources)>,
 }
@@ -78,6 +85,7 @@ impl Other {
             Ok(request) => (request, refused(spec)),
             Err(sentence) => (Resources::default(), Some(sentence)),
         };
+        let is_there = node.is_some() && !is_over;
         let usage = node.clone().filter(|_| !is_foreign && !is_over);
         let foreign = if is_foreign {
             let (gang, group) = gang(pod);
@@ -95,6 +103,7 @@ impl Other {
                 node_selector: selector(spec).unwrap_or_default(),
                 tolerations: tolerations(spec),
                 refused,
+                lacks: None,
                 created: meta
                     .creation_timestamp
                     .as_ref()
@@ -110,6 +119,9 @@ impl Other {
             place: place(&pod.metadata),
             foreign,
             usage: usage.map(|node| (node, request)),
+            uid: pod.metadata.uid.clone().unwrap_or_default(),
+            claims: storage::named(pod),
+            is_there,
         })
     }
 }
@@ -337,14 +349,6 @@ fn refused(spec: &PodSpec) -> Option<String> {
             "ask for whole devices as extended resources",
         );
     }
-    let mut volumes = spec.volumes.iter().flatten();
-    if volumes.any(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some())
-    {
-        return no(
-            "spec.volumes.persistentVolumeClaim",
-            "volumes tie a pod to nodes, which this scheduler does not follow yet",
-        );
-    }
     None
 }
 
@@ -480,7 +484,24 @@ mod tests {
             Some("`cpu` of a"),
         );
         let volume = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]);
-        check(json!({"volumes": volume}), Some("persistentVolumeClaim"));
+        check(json!({"volumes": volume}), None);
+    }
+
+    #[test]
+    fn claims_are_those_of_the_pod_and_those_that_are_made_for_it() {
+        let volumes = json!([
+            {"name": "a", "persistentVolumeClaim": {"claimName": "data"}},
+            {"name": "b", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}},
+            {"name": "c", "emptyDir": {}},
+        ]);
+        let other = Other::new(&pod(json!({}), json!({"volumes": volumes}))).expect("a pod");
+        let of = |named: &Named| (named.claim.1.clone(), named.for_pod.clone());
+        let claims: Vec<_> = other.claims.iter().map(of).collect();
+        let expect = [("data", None), ("p-b", Some("u"))];
+        assert_eq!(
+            claims,
+            expect.map(|(claim, pod)| (claim.to_owned(), pod.map(str::to_owned)))
+        );
     }
 
     #[test]

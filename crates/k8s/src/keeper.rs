@@ -6,8 +6,9 @@ use crate::error::{is_conflict, is_gone, status};
 use crate::names;
 use crate::port::Shared;
 use crate::view::PodView;
-use base::Epoch;
-use engine::Slot;
+use crate::volumes::Act;
+use base::{Epoch, Time};
+use engine::{End, ReplicaKey, Slot};
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
@@ -16,7 +17,7 @@ use kube::{Api, Client};
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -67,6 +68,15 @@ fn name(todo: &Todo) -> String {
         Todo::Record(key, _) => format!("record {key}"),
         Todo::Size(group) => format!("size {}/{}", group.namespace, group.name),
         Todo::Space(name) => format!("space {name}"),
+        Todo::Claims(group) => format!("claims {}/{}", group.project, group.owner),
+        Todo::Volume(Act::Take { claim, version, .. }) => {
+            format!("take {} {version}", claim.uid)
+        }
+        Todo::Volume(Act::Select { claim, .. }) => {
+            format!("select {} {}", claim.uid, claim.version)
+        }
+        Todo::Hear(claim) => format!("hear {}", claim.uid),
+        Todo::Misplaced(key, _) => format!("misplaced {key}"),
     }
 }
 
@@ -93,15 +103,24 @@ async fn perform(shared: &Shared, epoch: Epoch, todo: &Todo) {
             }
             return;
         }
-        Todo::Record(key, end) => {
-            let recorded = shared.edit(key, epoch, |state| {
-                let is_new = state.end.is_none();
-                state.end.get_or_insert_with(|| end.clone());
-                is_new
-            });
-            if let Err(error) = recorded.await {
-                tracing::warn!(replica = %key, error = &error as &dyn std::error::Error, "an end cannot be written down now");
+        Todo::Claims(group) => {
+            if let Err(error) = crate::claims::make(shared, group).await {
+                tracing::warn!(owner = %group.owner, error = &error as &dyn std::error::Error, "a claim cannot be made now");
             }
+            return;
+        }
+        Todo::Volume(act) => crate::claims::act(client, act).await,
+        Todo::Hear(claim) => crate::claims::said(client, claim).await.map(|said| {
+            shared.cache.hear(claim, said);
+        }),
+        Todo::Misplaced(key, sentence) => {
+            tracing::info!(replica = %key, sentence, "placed where it cannot be");
+            let end = crate::report::misplaced(sentence, now());
+            write_end(shared, epoch, key, &end).await;
+            return;
+        }
+        Todo::Record(key, end) => {
+            write_end(shared, epoch, key, end).await;
             return;
         }
     };
@@ -111,6 +130,24 @@ async fn perform(shared: &Shared, epoch: Epoch, todo: &Todo) {
         Err(error) if is_conflict(&error) || is_gone(&error) => {}
         Err(error) => tracing::warn!(%error, ?todo, status = status(&error), "cannot be done now"),
     }
+}
+
+/// Writes down how a replica ended, unless that is known.
+async fn write_end(shared: &Shared, epoch: Epoch, key: &ReplicaKey, end: &End) {
+    let recorded = shared.edit(key, epoch, |state| {
+        let is_new = state.end.is_none();
+        state.end.get_or_insert_with(|| end.clone());
+        is_new
+    });
+    if let Err(error) = recorded.await {
+        tracing::warn!(replica = %key, error = &error as &dyn std::error::Error, "an end cannot be written down now");
+    }
+}
+
+fn now() -> Time {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let since = since.unwrap_or_default();
+    Time::from_ms(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Gives a pod its node.

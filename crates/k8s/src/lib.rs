@@ -13,10 +13,13 @@
 //! Read [`names`] (how replicas are named there), [`manifest`] (what is made), [`report`](mod@report) (how what is seen is understood),
 //! then [`keeper`] (the loop that binds, stops and remembers). The first three are pure. Pods that others made are understood in
 //! [`foreign`] and acted on in [`others`]. Projects are namespaces: [`isolation`] says what keeps them apart, [`spaces`] writes it.
+//! Volumes are read of in [`storage`], decided about in [`volumes`] and acted on in [`claims`].
 //!
 //! What it deliberately does not do: choose nodes, count attempts, or restart batch work.
 
+mod affinity;
 mod cache;
+mod claims;
 mod config;
 mod endpoint;
 mod error;
@@ -34,9 +37,11 @@ mod registries;
 mod report;
 mod spaces;
 mod spec;
+mod storage;
 mod view;
+mod volumes;
 mod watch;
 
-pub use config::{Access, Config, Images};
+pub use config::{Access, AccessMode, Checkpoints, Config, Images};
 pub use names::host as peer_host;
 pub use port::K8s;

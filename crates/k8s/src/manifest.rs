@@ -1,5 +1,6 @@
 //! What is made on a cluster for a Group: a Job for each batch replica, one Deployment for a service. Pure; text goldens below.
 
+use crate::claims;
 use crate::config::{Config, Images};
 use crate::names;
 use crate::registries::{mirrored, needs_secret};
@@ -250,16 +251,18 @@ fn pod(config: &Config, registries: &[Registry], group: &Group) -> Value {
     if needs_secret(registries) {
         pod["imagePullSecrets"] = json!([{"name": names::PULL_SECRET}]);
     }
-    if has_checkpoint(template) {
+    // A service keeps nothing between attempts; `plan` gives it no such mount.
+    if let Some(claim) = claims::of_group(group).next() {
         push(
             &mut pod["containers"][0]["volumeMounts"],
             json!({"name": "checkpoint", "mountPath": wire::CHECKPOINT}),
         );
-        // As long as the pod: it survives a restart in place, not the attempt.
         push(
             &mut pod["volumes"],
-            json!({"name": "checkpoint", "emptyDir": {}}),
+            json!({"name": "checkpoint", "persistentVolumeClaim": {"claimName": claim}}),
         );
+        // What earlier attempts wrote has its owner already: not each file is looked at again.
+        pod["securityContext"]["fsGroupChangePolicy"] = json!("OnRootMismatch");
     }
     match template.isolation {
         Isolation::Gvisor => pod["runtimeClassName"] = json!("gvisor"),
@@ -268,11 +271,6 @@ fn pod(config: &Config, registries: &[Registry], group: &Group) -> Value {
         Isolation::None | Isolation::Sandbox => {}
     }
     pod
-}
-
-fn has_checkpoint(template: &Template) -> bool {
-    let mut sources = template.mounts.iter().map(|mount| &mount.source);
-    sources.any(|source| matches!(source, MountSource::Checkpoint(_)))
 }
 
 fn push(list: &mut Value, item: Value) {

@@ -86,6 +86,11 @@ pub(crate) fn peers(owner: Uid) -> String {
     format!("m-{}", hash(&owner.to_string()))
 }
 
+/// Name of the claim in which an owner keeps checkpoints.
+pub(crate) fn checkpoint(owner: Uid, claim: &str) -> String {
+    format!("checkpoint-{}", hash(&format!("{owner}/{claim}")))
+}
+
 /// The host name of a replica within its namespace, by its headless Service.
 pub fn host(key: &ReplicaKey) -> String {
     format!("{}.{}", hostname(&key.group, key.index), peers(key.owner))

@@ -1,11 +1,12 @@
 //! What is done to pods that others made: bound, evicted, told about. Each effect names the pod's uid.
 
+use crate::claims;
 use crate::error::{failed, is_conflict, is_gone};
 use crate::foreign::GroupRef;
 use crate::names;
 use crate::port::Shared;
 use base::{Epoch, Span};
-use engine::{EngineError, PodName};
+use engine::{EngineError, PodName, Prepared};
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
@@ -53,6 +54,30 @@ pub(crate) async fn bind(
         Err(error) if is_conflict(&error) && !shared.cache.is_unbound(pod) => Ok(false),
         Err(error) => Err(failed(format!("binding `{pod}` to `{node}`"), error)),
     }
+}
+
+/// Brings a pod's volumes to a node, one step a call.
+pub(crate) async fn prepare(
+    shared: &Shared,
+    pod: &PodName,
+    node: &str,
+) -> Result<Prepared, EngineError> {
+    let needs = shared.cache.needs_of_other(pod, node);
+    for claim in &needs.unheard {
+        let said = claims::said(&shared.client, claim).await;
+        let what = || format!("asking about the claim `{}`", claim.place.1);
+        let said = said.map_err(|error| failed(what(), error))?;
+        shared.cache.hear(claim, said);
+    }
+    for act in &needs.acts {
+        match claims::act(&shared.client, act).await {
+            // It is not as it was: the watch will tell.
+            Err(error) if is_conflict(&error) || is_gone(&error) => {}
+            Err(error) => return Err(failed(format!("preparing the volumes of `{pod}`"), error)),
+            Ok(()) => {}
+        }
+    }
+    Ok(needs.prepared())
 }
 
 /// Asks a pod to end through the eviction API, which heeds disruption budgets.

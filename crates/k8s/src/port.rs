@@ -1,16 +1,16 @@
 //! The engine's port on a cluster.
 
 use crate::cache::Cache;
-use crate::config::Config;
+use crate::config::{AccessMode, Config};
 use crate::endpoint::{self, Trusted};
 use crate::error::{failed, is_conflict, is_gone};
 use crate::others::{self, Notes};
 use crate::view::{Holder, HolderKind, SlotState, Stop};
-use crate::{exec, keeper, lead, manifest, names, spaces, watch};
-use base::{Epoch, Span, Time};
+use crate::{claims, exec, keeper, lead, manifest, names, spaces, watch};
+use base::{Epoch, Span, Time, Uid};
 use engine::{
-    BoxFuture, Cursor, Engine, EngineError, Exec, Group, Life, Note, Observation, Phase, PodName,
-    Project, ReplicaKey, Slot, StopReason,
+    BoxFuture, Cursor, Engine, EngineError, Exec, Group, Keeps, Life, Note, Observation, Phase,
+    PodName, Prepared, Project, ReplicaKey, Slot, StopReason,
 };
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
@@ -19,6 +19,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -184,10 +185,11 @@ impl K8s {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
+        let cache = Cache::new(now.as_secs(), config.checkpoints.clone());
         let shared = Arc::new(Shared {
             client: client.clone(),
             config,
-            cache: Arc::new(Cache::new(now.as_secs())),
+            cache: Arc::new(cache),
             trusted: Trusted::default(),
             epoch: AtomicU64::new(0),
         });
@@ -269,6 +271,7 @@ impl K8s {
         }
         let client = || self.shared.client.clone();
         spaces::make(&self.shared, &group.project, &group.tenant).await?;
+        claims::make(&self.shared, group).await?;
         if group.life == Life::Service {
             return self.ensure_service(epoch, group).await;
         }
@@ -527,8 +530,46 @@ impl Engine for K8s {
         Box::pin(async move { Ok(self.shared.cache.journal.observe(cursor, wait).await) })
     }
 
+    fn checkpoints(&self) -> BoxFuture<'_, Result<Vec<Uid>, EngineError>> {
+        Box::pin(async move { Ok(self.shared.cache.owners()) })
+    }
+
+    fn drop_checkpoints(&self, epoch: Epoch, owner: Uid) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            self.shared.check(epoch)?;
+            claims::drop(&self.shared, owner).await
+        })
+    }
+
+    fn ties(&self, keeps: &Keeps) -> Result<BTreeMap<String, String>, EngineError> {
+        let access = self.shared.config.checkpoints.access;
+        if keeps.n_replicas > 1 && access == AccessMode::ReadWriteOnce {
+            return Err(EngineError::Unsupported {
+                field: "checkpoint".to_owned(),
+                why: format!(
+                    "{} replicas would share one directory, and claims for checkpoints are `ReadWriteOnce` on this cluster: have                      MOONSHOT_CHECKPOINT_ACCESS set to `ReadWriteMany` with a storage class that can do it, or run one replica",
+                    keeps.n_replicas
+                ),
+            });
+        }
+        let name = names::checkpoint(keeps.owner, &keeps.claim);
+        Ok(self.shared.cache.ties(&(keeps.project.clone(), name)))
+    }
+
     fn peer_host(&self, key: &ReplicaKey, _node: &str) -> String {
         names::host(key)
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        epoch: Epoch,
+        pod: &'a PodName,
+        node: &'a str,
+    ) -> BoxFuture<'a, Result<Prepared, EngineError>> {
+        Box::pin(async move {
+            self.shared.check(epoch)?;
+            others::prepare(&self.shared, pod, node).await
+        })
     }
 
     fn bind<'a>(

@@ -11,8 +11,13 @@ use std::collections::BTreeMap;
 const BACKOFF_FIRST: Span = Span::from_secs(10);
 const BACKOFF_LAST: Span = Span::from_secs(300);
 
-/// The report of one Slot of a holder, with its pod where there is one.
-pub(crate) fn report(holder: &Holder, slot: &Slot, pod: Option<&PodView>) -> ReplicaReport {
+/// The report of one Slot of a holder, with its pod where there is one and what that waits for before it gets its node.
+pub(crate) fn report(
+    holder: &Holder,
+    slot: &Slot,
+    pod: Option<&PodView>,
+    waits: Option<String>,
+) -> ReplicaReport {
     let group = &*holder.group;
     let nothing = SlotState::default();
     let state = holder
@@ -44,11 +49,11 @@ pub(crate) fn report(holder: &Holder, slot: &Slot, pod: Option<&PodView>) -> Rep
         endpoint: pod
             .filter(|pod| is_service && phase == Phase::Running && !pod.is_deleting)
             .and_then(|pod| endpoint(group, pod)),
+        // What a probe says the kubelet tells in events only.
+        unready: waits.filter(|_| phase == Phase::Preparing),
         phase,
         started,
         restarts: pod.filter(|_| is_service).map_or(0, |pod| pod.restarts),
-        // The kubelet says it in events only.
-        unready: None,
         last_failure: last.map(|last| end_of_container(group, last, None, false)),
         usage: Usage::default(),
         output_lost: Bytes(0),
@@ -85,6 +90,12 @@ fn phase(holder: &Holder, state: &SlotState, pod: Option<&PodView>) -> Phase {
                 .clone()
                 .unwrap_or_else(|| end_of_pod(pod, state.stop)),
         ),
+        // It was placed where it cannot be: it is told before its pod is gone.
+        _ if let Some(end) = &state.end
+            && pod.node.is_none() =>
+        {
+            Phase::Ended(end.clone())
+        }
         _ if let Some(stop) = state.stop => stopping(stop),
         Main::Running(_) => Phase::Running,
         Main::Terminated(ended) => Phase::BackingOff(ended.at.unwrap_or(Time::from_ms(0))),
@@ -152,6 +163,11 @@ fn lost(message: &str) -> End {
 fn stopped(stop: Stop) -> End {
     let message = format!("it was stopped: {}", stop.reason.as_str());
     untold(Cause::Stopped, message, stop.at)
+}
+
+/// The node of a pod cannot hold it.
+pub(crate) fn misplaced(message: &str, at: Time) -> End {
+    untold(Cause::Misplaced, message, at)
 }
 
 /// A pod that failed as a whole.

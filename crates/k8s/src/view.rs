@@ -2,6 +2,7 @@
 
 use crate::manifest::GPU;
 use crate::names;
+use crate::storage::{self, Named};
 use base::quantity::{parse_milli, parse_whole};
 use base::{Attempt, Bytes, Epoch, Index, MilliCpu, Resources, Time, Uid};
 use engine::{End, Group, NodeReport, ReplicaKey, StopReason, TaintEffect};
@@ -182,6 +183,8 @@ pub(crate) struct PodView {
     pub(crate) restarts: u32,
     /// How the container ended before it was restarted in place.
     pub(crate) last: Option<Terminated>,
+    /// The claims that it names.
+    pub(crate) claims: Vec<Named>,
 }
 
 /// The state of the container with the program.
@@ -264,6 +267,7 @@ impl PodView {
             last: container
                 .and_then(|container| container.last_state.as_ref()?.terminated.as_ref())
                 .map(terminated),
+            claims: storage::named(pod),
         })
     }
 

@@ -1,15 +1,17 @@
-//! Watches of nodes, pods (ours and those of others), Jobs, Deployments, namespaces and NetworkPolicies: lists in pages with bookmarks, and starts over by itself when a position is
+//! Watches of nodes, pods (ours and those of others), Jobs, Deployments, namespaces, NetworkPolicies, claims, volumes and storage classes: lists in pages with bookmarks, and starts over by itself when a position is
 //! too old (410) or a connection is lost. Each ends up in the [`Cache`].
 
 use crate::cache::Cache;
 use crate::foreign::{self, Other};
 use crate::names;
+use crate::storage::{Claim, Class, Volume};
 use crate::view::{self, Holder, HolderKind, Place, PodView, place};
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client, Resource};
@@ -36,6 +38,9 @@ struct Deployments;
 struct Nodes;
 struct Namespaces;
 struct Policies;
+struct Claims;
+struct Volumes;
+struct Classes;
 
 impl Kind for Pods {
     type Object = Pod;
@@ -161,6 +166,51 @@ impl Kind for Policies {
     }
 }
 
+impl Kind for Claims {
+    type Object = PersistentVolumeClaim;
+    fn put(cache: &Cache, claim: PersistentVolumeClaim) -> Option<Place> {
+        let place = place(&claim.metadata);
+        cache.put_claim(Claim::new(&claim));
+        Some(place)
+    }
+    fn remove(cache: &Cache, place: &Place) {
+        cache.remove_claim(place);
+    }
+    fn keep(cache: &Cache, there: &HashSet<Place>) {
+        cache.keep_claims(there);
+    }
+}
+
+impl Kind for Volumes {
+    type Object = PersistentVolume;
+    fn put(cache: &Cache, volume: PersistentVolume) -> Option<Place> {
+        let place = place(&volume.metadata);
+        cache.put_volume(Volume::new(&volume)?);
+        Some(place)
+    }
+    fn remove(cache: &Cache, place: &Place) {
+        cache.remove_volume(&place.1);
+    }
+    fn keep(cache: &Cache, there: &HashSet<Place>) {
+        cache.keep_volumes(there);
+    }
+}
+
+impl Kind for Classes {
+    type Object = StorageClass;
+    fn put(cache: &Cache, class: StorageClass) -> Option<Place> {
+        let place = place(&class.metadata);
+        cache.put_class(Class::new(&class)?);
+        Some(place)
+    }
+    fn remove(cache: &Cache, place: &Place) {
+        cache.remove_class(&place.1);
+    }
+    fn keep(cache: &Cache, there: &HashSet<Place>) {
+        cache.keep_classes(there);
+    }
+}
+
 /// Runs all of them until `stop`; `listed` counts the kinds whose first list is complete.
 pub(crate) async fn run(
     client: Client,
@@ -177,6 +227,9 @@ pub(crate) async fn run(
     let deployments = watch::watcher(Api::<Deployment>::all(client.clone()), ours());
     let spaces = watch::watcher(Api::<Namespace>::all(client.clone()), config());
     let policies = watch::watcher(Api::<NetworkPolicy>::all(client.clone()), ours());
+    let claims = watch::watcher(Api::<PersistentVolumeClaim>::all(client.clone()), config());
+    let volumes = watch::watcher(Api::<PersistentVolume>::all(client.clone()), config());
+    let classes = watch::watcher(Api::<StorageClass>::all(client.clone()), config());
     let nodes = watch::watcher(Api::<Node>::all(client), config());
     let all = async {
         tokio::join!(
@@ -187,6 +240,9 @@ pub(crate) async fn run(
             follow::<Nodes>("nodes", nodes, &cache, &listed),
             follow::<Namespaces>("namespaces", spaces, &cache, &listed),
             follow::<Policies>("network policies", policies, &cache, &listed),
+            follow::<Claims>("claims", claims, &cache, &listed),
+            follow::<Volumes>("volumes", volumes, &cache, &listed),
+            follow::<Classes>("storage classes", classes, &cache, &listed),
         )
     };
     tokio::select! {
@@ -226,4 +282,4 @@ async fn follow<K: Kind>(
 }
 
 /// How many kinds are watched.
-pub(crate) const KINDS: u8 = 7;
+pub(crate) const KINDS: u8 = 10;

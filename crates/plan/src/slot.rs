@@ -98,7 +98,7 @@ pub struct Seen {
     pub restarts: u32,
     /// How it last ended before a restart in place.
     pub last_failure: Option<End>,
-    /// What its readiness probe last said, while it runs and is not ready.
+    /// What its readiness probe last said, while it runs and is not ready; what it waits for, while it is being prepared.
     pub unready: Option<String>,
 }
 
@@ -287,7 +287,7 @@ pub fn decisive<T>(ends: impl IntoIterator<Item = T>, end: impl Fn(&T) -> &SlotE
     let lost = |end: &SlotEnd| {
         matches!(
             end.cause,
-            Cause::NodeLost | Cause::ShimLost | Cause::PortTaken
+            Cause::NodeLost | Cause::ShimLost | Cause::PortTaken | Cause::Misplaced
         )
     };
     ends.into_iter()

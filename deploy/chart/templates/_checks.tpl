@@ -4,6 +4,9 @@
 {{- fail (printf "image.%s is needed: the image's full name" $name) -}}
 {{- end -}}
 {{- end -}}
+{{- if not (has .Values.checkpoints.accessMode (list "ReadWriteOnce" "ReadWriteMany")) -}}
+{{- fail (printf "checkpoints.accessMode is %s; choose ReadWriteOnce or ReadWriteMany" .Values.checkpoints.accessMode) -}}
+{{- end -}}
 {{- $n := int .Values.replicas -}}
 {{- if or (lt $n 1) (gt $n 3) -}}
 {{- fail (printf "replicas is %d; choose 1 to 3" $n) -}}

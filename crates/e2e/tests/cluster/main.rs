@@ -1,6 +1,8 @@
 //! The platform on a real Kubernetes: `cargo xtask test cluster` starts one and names it by `KUBECONFIG`; pods reach this
 //! machine by the address of their bridge.
 
+mod volumes;
+
 use e2e::quickstart::learn_and_serve;
 use e2e::{Installation, eventually, kubeconfig_of, kubectl};
 use serde_json::Value;
@@ -18,7 +20,11 @@ const SETTINGS: [(&str, &str); 4] = [
 ];
 
 fn up() -> Installation {
-    let installation = Installation::new(&SETTINGS);
+    up_with(&[])
+}
+
+fn up_with(more: &[(&str, &str)]) -> Installation {
+    let installation = Installation::new(&[&SETTINGS[..], more].concat());
     let said = installation.run(&["up", "--engine", "k8s", "--kubeconfig", &kubeconfig()]);
     assert!(said.ok().contains("is up"));
     installation

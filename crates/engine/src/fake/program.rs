@@ -1,7 +1,7 @@
 //! The words that programs of the fake are written in.
 //!
 //! `exit <code>`, `signal <number>`, `missing`, `lines <n>`, `say <text> <variable>…`, `sleep`,
-//! `stubborn`, `serve`. Anything else is like `sleep`.
+//! `stubborn`, `serve`, `keep <text>`. Anything else is like `sleep`.
 
 use crate::observation::Cause;
 use crate::port::{Frame, Stream};
@@ -20,7 +20,11 @@ pub(super) enum Act {
     Sleep,
     Stubborn,
     Serve,
+    Keep(String),
 }
+
+/// The variable of what was found in the directory for checkpoints.
+pub(super) const KEPT: &str = "fake: kept";
 
 /// The command for a program of the suite.
 pub fn command(program: &Program) -> Vec<String> {
@@ -37,6 +41,7 @@ pub fn command(program: &Program) -> Vec<String> {
         Program::Sleep => vec!["sleep".to_owned()],
         Program::Stubborn => vec!["stubborn".to_owned()],
         Program::Serve => vec!["serve".to_owned()],
+        Program::Keep(text) => vec!["keep".to_owned(), text.clone()],
     };
     debug_assert!(parse(&words) != Act::Sleep || *program == Program::Sleep);
     words
@@ -55,6 +60,7 @@ pub(super) fn parse(command: &[String]) -> Act {
         }
         ["stubborn"] => Some(Act::Stubborn),
         ["serve"] => Some(Act::Serve),
+        ["keep", text] => Some(Act::Keep((*text).to_owned())),
         _ => None,
     };
     act.unwrap_or(Act::Sleep)
@@ -80,7 +86,9 @@ impl Act {
     /// How it ends by itself once it runs.
     pub(super) fn ends(&self) -> Option<(Cause, Option<i32>, Option<i32>)> {
         match self {
-            Act::Exit(0) | Act::Lines(_) | Act::Say(..) => Some((Cause::Succeeded, Some(0), None)),
+            Act::Exit(0) | Act::Lines(_) | Act::Say(..) | Act::Keep(_) => {
+                Some((Cause::Succeeded, Some(0), None))
+            }
             Act::Exit(code) => Some((Cause::Failed, Some(*code), None)),
             Act::Signal(signal) => Some((Cause::Failed, None, Some(*signal))),
             Act::Missing | Act::Sleep | Act::Stubborn | Act::Serve => None,
@@ -103,6 +111,10 @@ impl Act {
                 )
             }
             Act::Stubborn => ("ready\n".to_owned(), ""),
+            Act::Keep(_) => (
+                format!("found {}\n", env.get(KEPT).map_or("", String::as_str)),
+                "",
+            ),
             Act::Exit(_) | Act::Signal(_) | Act::Missing | Act::Sleep | Act::Serve => {
                 (String::new(), "")
             }

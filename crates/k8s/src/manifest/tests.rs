@@ -105,6 +105,11 @@ pub(crate) fn config() -> Config {
         listen: "10.0.0.1:7400".parse().expect("an address"),
         advertise: None,
         clients: Vec::new(),
+        checkpoints: crate::config::Checkpoints {
+            class: None,
+            size: Bytes(1 << 30),
+            access: crate::config::AccessMode::ReadWriteOnce,
+        },
         user: 65_532,
         scratch: std::env::temp_dir(),
         sink: Arc::new(Nobody),

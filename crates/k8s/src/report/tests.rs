@@ -47,6 +47,7 @@ fn pod(main: Main) -> PodView {
         ready_since: None,
         restarts: 0,
         last: None,
+        claims: Vec::new(),
     }
 }
 
@@ -77,7 +78,7 @@ fn said(how: How, stopped: bool) -> Terminated {
 }
 
 fn see(holder: &Holder, pod: Option<&PodView>) -> ReplicaReport {
-    report(holder, &holder.group.slots[0], pod)
+    report(holder, &holder.group.slots[0], pod, None)
 }
 
 fn cause(report: &ReplicaReport) -> Cause {

@@ -1,11 +1,12 @@
 //! An engine on the cluster, which is emptied of ours before each case.
 
+use base::Bytes;
 use engine::suite::{Bench, Files, Memory, Program};
 use engine::{Engine, Frame, ReplicaKey};
-use k8s::{Access, Config, Images, K8s};
+use k8s::{Access, AccessMode, Checkpoints, Config, Images, K8s};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{DeleteParams, ListParams, PropagationPolicy};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
@@ -31,15 +32,20 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) async fn fresh() -> Cluster {
+        Cluster::keeping(None).await
+    }
+
+    /// One that keeps checkpoints in claims of this class.
+    pub(crate) async fn keeping(class: Option<&str>) -> Cluster {
         static BENCHES: AtomicU64 = AtomicU64::new(0);
         let n = BENCHES.fetch_add(1, Ordering::Relaxed);
         // Each case begins at epoch 0.
         let namespace = format!("moonshot-{}-{n}", std::process::id());
-        Cluster::under(&kubeconfig(), namespace).await
+        Cluster::under(&kubeconfig(), namespace, class).await
     }
 
     /// An engine with the rights of this kubeconfig; its own objects are in this namespace.
-    pub(crate) async fn under(path: &Path, namespace: String) -> Cluster {
+    pub(crate) async fn under(path: &Path, namespace: String, class: Option<&str>) -> Cluster {
         let client = client(&kubeconfig()).await;
         empty(&client).await;
         let dir = tempfile::tempdir().expect("a directory");
@@ -56,6 +62,11 @@ impl Cluster {
             listen: NODE_ADDRESS.parse().expect("an address"),
             advertise: None,
             clients: Vec::new(),
+            checkpoints: Checkpoints {
+                class: class.map(str::to_owned),
+                size: Bytes(1 << 20),
+                access: AccessMode::ReadWriteOnce,
+            },
             user: 65_532,
             scratch: dir.path().to_owned(),
             sink: Arc::clone(&sink) as Arc<dyn engine::OutputSink>,
@@ -170,6 +181,20 @@ async fn empty(client: &Client) {
                 .delete(&pod.metadata.name.unwrap_or_default(), &now)
                 .await;
         }
+        let claims = Api::<PersistentVolumeClaim>::all(client.clone())
+            .list(&ours)
+            .await
+            .expect("listed");
+        for claim in claims.items {
+            n_left += 1;
+            let api = Api::<PersistentVolumeClaim>::namespaced(
+                client.clone(),
+                &claim.metadata.namespace.unwrap_or_default(),
+            );
+            let _ = api
+                .delete(&claim.metadata.name.unwrap_or_default(), &now)
+                .await;
+        }
         if n_left == 0 {
             return;
         }
@@ -203,6 +228,9 @@ impl Bench for Cluster {
             }
             Program::Sleep => vec!["sleep".to_owned(), "100000".to_owned()],
             Program::Stubborn => sh("trap '' TERM; echo ready; while :; do sleep 1; done".to_owned()),
+            Program::Keep(word) => sh(format!(
+                "echo found `cat $MOONSHOT_CHECKPOINT/kept 2>/dev/null || echo nothing`; echo {word} > $MOONSHOT_CHECKPOINT/kept"
+            )),
             Program::Serve => sh(
                 "mkdir -p $HOME/www; echo ok > $HOME/www/index.html; exec httpd -f -p $PORT -h $HOME/www".to_owned(),
             ),

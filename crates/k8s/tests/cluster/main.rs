@@ -8,3 +8,4 @@ mod files;
 mod isolation;
 mod rights;
 mod role;
+mod volumes;

@@ -3,10 +3,11 @@
 use crate::bench::Cluster;
 use crate::role::{NAMESPACE, Right, Role};
 use base::{Epoch, Index, Span};
+use e2e::{Storage, kubectl};
 use engine::suite::{Bench, EPOCH, Program, Stage};
 use engine::{
-    Cause, EngineError, ExecOutput, ForeignPod, Group, Life, Network, Note, Phase, PodName,
-    PodSecurity, Project, Registry, ReplicaKey, StopReason,
+    Cause, EngineError, ExecOutput, ForeignPod, Group, Life, Mount, MountSource, Network, Note,
+    Phase, PodName, PodSecurity, Project, Registry, ReplicaKey, StopReason,
 };
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -20,10 +21,11 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The API server asks for these and does not write it down: for the first beside `get` when a connection is upgraded, for the
 /// others beside `patch` when something that is applied is not there yet. The second test takes them away.
-const UNWRITTEN: [(&str, &str, &str); 3] = [
+const UNWRITTEN: [(&str, &str, &str); 4] = [
     ("create", "", "pods/exec"),
     ("create", "networking.k8s.io", "networkpolicies"),
     ("create", "", "secrets"),
+    ("create", "", "persistentvolumeclaims"),
 ];
 
 /// Everything that the engine ever asks of the API, done under the chart's rights; the API server writes down which of them
@@ -31,9 +33,16 @@ const UNWRITTEN: [(&str, &str, &str); 3] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn the_chart_gives_the_rights_that_are_used_and_no_others() {
     let role = Role::new("used").await;
-    let cluster = Cluster::under(&role.kubeconfig(), NAMESPACE.to_owned()).await;
+    let storage = Storage::by_hand("rights");
+    let cluster = Cluster::under(
+        &role.kubeconfig(),
+        NAMESPACE.to_owned(),
+        Some(storage.class()),
+    )
+    .await;
     forget_leader(&cluster).await;
     let stage = Stage::new(&cluster).await;
+    a_checkpoint(&cluster, &stage, &storage).await;
     a_job_and_a_service(&cluster, &stage).await;
     for project in [pulling("a.example.org"), Project::plain("suite", "default")] {
         let told = cluster.engine().project(EPOCH, &project).await;
@@ -56,6 +65,24 @@ async fn the_chart_gives_the_rights_that_are_used_and_no_others() {
     assert_eq!(idle, [""; 0], "the chart gives rights that nothing uses");
     let missing = of(used.difference(&allowed).collect());
     assert_eq!(missing, [""; 0], "used, and not in the chart");
+}
+
+/// A replica that keeps something: its claim is made, given a volume, and deleted.
+async fn a_checkpoint(cluster: &Cluster, stage: &Stage<'_, Cluster>, storage: &Storage) {
+    storage.volume(&node(cluster).await, "2Mi");
+    let mut group = stage.group(Life::Batch, &Program::Keep("it".to_owned()));
+    group.template.mounts = vec![Mount {
+        source: MountSource::Checkpoint(String::new()),
+        path: "checkpoint".to_owned(),
+        read_only: false,
+    }];
+    let key = group.key(&group.slots[0]);
+    stage.ensure(&group).await;
+    let end = stage.end(&key).await;
+    assert_eq!(end.cause, Cause::Succeeded, "{}", end.message);
+    stage.remove(&key, Span::ZERO).await;
+    let dropped = cluster.engine().drop_checkpoints(EPOCH, group.owner).await;
+    dropped.expect("claims may be deleted");
 }
 
 /// A replica of each kind, from its start to its end.
@@ -138,7 +165,17 @@ async fn pods_of_others(cluster: &Cluster) {
 
 /// A pod of somebody else's, once the engine reports it.
 async fn foreign(cluster: &Cluster, name: &str, labels: serde_json::Value) -> ForeignPod {
-    let pod = json!({
+    foreign_with(cluster, name, labels, None).await
+}
+
+/// The same with a claim of its own name and this class.
+async fn foreign_with(
+    cluster: &Cluster,
+    name: &str,
+    labels: serde_json::Value,
+    class: Option<&str>,
+) -> ForeignPod {
+    let mut pod = json!({
         "metadata": {"name": name, "labels": labels},
         "spec": {
             "schedulerName": "moonshot",
@@ -154,6 +191,19 @@ async fn foreign(cluster: &Cluster, name: &str, labels: serde_json::Value) -> Fo
             }],
         },
     });
+    if let Some(class) = class {
+        let claim = json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name, "namespace": "suite"},
+            "spec": {
+                "storageClassName": class, "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "1Mi"}},
+            },
+        });
+        kubectl(&["apply", "-f", "-"], &claim.to_string());
+        pod["spec"]["volumes"] =
+            json!([{"name": "data", "persistentVolumeClaim": {"claimName": name}}]);
+    }
     let pod: Pod = serde_json::from_value(pod).expect("a pod");
     let pods = cluster.api::<Pod>();
     let made = pods
@@ -233,7 +283,9 @@ async fn forget_leader(cluster: &Cluster) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_right_is_for_fails_without_it() {
     let role = Role::new("taken").await;
-    let cluster = Cluster::under(&role.kubeconfig(), NAMESPACE.to_owned()).await;
+    let storage = Storage::by_hand("rights");
+    let class = Some(storage.class());
+    let cluster = Cluster::under(&role.kubeconfig(), NAMESPACE.to_owned(), class).await;
     forget_leader(&cluster).await;
     let stage = Stage::new(&cluster).await;
     let engine = cluster.engine();
@@ -283,6 +335,31 @@ async fn what_a_right_is_for_fails_without_it() {
     let told = engine.project(EPOCH, &plain).await;
     told.expect("it is heeded with all rights");
 
+    let mut group = stage.group(Life::Batch, &Program::Exit(0));
+    group.template.mounts = vec![Mount {
+        source: MountSource::Checkpoint(String::new()),
+        path: "checkpoint".to_owned(),
+        read_only: false,
+    }];
+    let claims = "persistentvolumeclaims";
+    for verb in ["create", "patch"] {
+        check(verb, "", claims, engine.ensure(EPOCH, &group)).await;
+    }
+    stage.ensure(&group).await;
+    let owners = engine.checkpoints().await.expect("listed");
+    assert_eq!(owners, [group.owner]);
+    let act = engine.drop_checkpoints(EPOCH, group.owner);
+    check("delete", "", claims, act).await;
+    let claiming = foreign_with(&cluster, "rights-claim", json!({}), Some(storage.class())).await;
+    let node_name = node(&cluster).await;
+    let prepare = || {
+        let act = engine.prepare(EPOCH, &claiming.pod, &node_name);
+        Box::pin(async { act.await.map(drop) })
+    };
+    check("list", "", "events", prepare()).await;
+    storage.volume(&node_name, "2Mi");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    check("patch", "", "persistentvolumes", prepare()).await;
     let group = stage.group(Life::Batch, &Program::Exit(0));
     check("create", "", "services", engine.ensure(EPOCH, &group)).await;
     let group = stage.group(Life::Batch, &Program::Exit(0));
@@ -333,7 +410,19 @@ async fn what_a_right_is_for_fails_without_it() {
 
     let pods = cluster.api::<Pod>();
     let now = DeleteParams::default().grace_period(0);
-    pods.delete("rights-taken", &now).await.expect("deleted");
+    for name in ["rights-taken", "rights-claim"] {
+        pods.delete(name, &now).await.expect("deleted");
+    }
+    kubectl(
+        &[
+            "delete",
+            "-n",
+            "suite",
+            "persistentvolumeclaim",
+            "rights-claim",
+        ],
+        "",
+    );
 }
 
 type Act<'a> = engine::BoxFuture<'a, Result<(), EngineError>>;

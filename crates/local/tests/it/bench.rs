@@ -294,6 +294,9 @@ impl Bench for Machine {
             }
             Program::Sleep => sh("exec sleep 600"),
             Program::Stubborn => sh("trap '' TERM; echo ready; while :; do sleep 0.1; done"),
+            Program::Keep(word) => sh(&format!(
+                "echo found `cat $MOONSHOT_CHECKPOINT/kept 2>/dev/null || echo nothing`; echo {word} > $MOONSHOT_CHECKPOINT/kept"
+            )),
             Program::Serve => ["python3", "-c", SERVER].map(str::to_owned).to_vec(),
         }
     }

@@ -5,13 +5,14 @@ use super::server::chain;
 use super::settings::Settings;
 use base::{Epoch, Span, Uid};
 use engine::{
-    BoxFuture, Cursor, Engine, EngineError, Exec, Group, Note, Observation, PodName, Project,
-    ReplicaKey, StopReason,
+    BoxFuture, Cursor, Engine, EngineError, Exec, Group, Keeps, Note, Observation, PodName,
+    Prepared, Project, ReplicaKey, StopReason,
 };
 use k8s::K8s;
 use local::{Backoff, Config, Local, OpenError};
 use logs::Logs;
 use server::content::Content;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -218,11 +219,24 @@ impl Engine for Seat {
         Box::pin(async move { self.ours()?.engine().drop_checkpoints(epoch, owner).await })
     }
 
+    fn ties(&self, keeps: &Keeps) -> Result<BTreeMap<String, String>, EngineError> {
+        self.ours()?.engine().ties(keeps)
+    }
+
     fn peer_host(&self, key: &ReplicaKey, _: &str) -> String {
         match self.settings.kubernetes {
             Some(_) => k8s::peer_host(key),
             None => ADDRESS.to_owned(),
         }
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        epoch: Epoch,
+        pod: &'a PodName,
+        node: &'a str,
+    ) -> BoxFuture<'a, Result<Prepared, EngineError>> {
+        Box::pin(async move { self.ours()?.engine().prepare(epoch, pod, node).await })
     }
 
     fn bind<'a>(

@@ -1,7 +1,7 @@
 //! The engine on a Kubernetes, as the settings say.
 
 use base::Net;
-use k8s::{Access, Config, Images};
+use k8s::{Access, Checkpoints, Config, Images};
 use server::content::Content;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ pub(crate) struct Kubernetes {
     pub(crate) image_host: String,
     pub(crate) image_python: String,
     pub(crate) image_server: Option<String>,
+    /// The claims in which Jobs keep checkpoints.
+    pub(crate) checkpoints: Checkpoints,
 }
 
 impl Kubernetes {
@@ -68,6 +70,7 @@ impl Kubernetes {
             listen,
             advertise: self.pod_address.clone(),
             clients,
+            checkpoints: self.checkpoints.clone(),
             user: USER,
             scratch,
             sink: Arc::clone(content) as Arc<dyn engine::OutputSink>,

@@ -4,6 +4,7 @@
 use super::kubernetes::Kubernetes;
 use super::settings_text;
 use base::{Bytes, Net, Span};
+use k8s::{AccessMode, Checkpoints};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -180,6 +181,24 @@ pub(crate) const TABLE: &[(&str, &str, &str, &str)] = &[
         "with `k8s`, an image that has `moonshot` on its `PATH`, for Apps that serve a model; empty: they are refused",
     ),
     (
+        "MOONSHOT_CHECKPOINT_CLASS",
+        "checkpoint_class",
+        "",
+        "with `k8s`, the storage class of the claims in which Jobs with `checkpoint` keep them; empty for the cluster's default",
+    ),
+    (
+        "MOONSHOT_CHECKPOINT_SIZE",
+        "checkpoint_size",
+        "10Gi",
+        "how much each of these claims holds",
+    ),
+    (
+        "MOONSHOT_CHECKPOINT_ACCESS",
+        "checkpoint_access",
+        "ReadWriteOnce",
+        "`ReadWriteMany` where the replicas of a Job shall share one, which the storage class must be able to do",
+    ),
+    (
         "MOONSHOT_CLOCK_OFFSET_MS",
         "clock_offset_ms",
         "0",
@@ -259,6 +278,9 @@ struct Raw {
     image_host: Option<String>,
     image_python: Option<String>,
     image_server: Option<String>,
+    checkpoint_class: Option<String>,
+    checkpoint_size: Option<String>,
+    checkpoint_access: Option<String>,
     clock_offset_ms: Option<i64>,
 }
 
@@ -350,6 +372,21 @@ fn checked(raw: Raw, env: &impl Fn(&str) -> Option<String>) -> Result<Settings, 
             image_host: needed("MOONSHOT_IMAGE_HOST", raw.image_host)?,
             image_python: needed("MOONSHOT_IMAGE_PYTHON", raw.image_python)?,
             image_server: text("MOONSHOT_IMAGE_SERVER", raw.image_server),
+            checkpoints: Checkpoints {
+                class: text("MOONSHOT_CHECKPOINT_CLASS", raw.checkpoint_class),
+                size: parsed(
+                    "MOONSHOT_CHECKPOINT_SIZE",
+                    text("MOONSHOT_CHECKPOINT_SIZE", raw.checkpoint_size),
+                    CHECKPOINT_SIZE,
+                    "an amount such as `10Gi`",
+                )?,
+                access: parsed(
+                    "MOONSHOT_CHECKPOINT_ACCESS",
+                    text("MOONSHOT_CHECKPOINT_ACCESS", raw.checkpoint_access),
+                    AccessMode::ReadWriteOnce,
+                    "`ReadWriteOnce` or `ReadWriteMany`",
+                )?,
+            },
         }),
         Some(other) => {
             return Err(format!(
@@ -449,6 +486,7 @@ const CONTENT_GRACE: Span = Span::from_secs(6 * 3_600);
 const LOG_RETENTION: Span = Span::from_secs(720 * 3_600);
 const LOG_STORAGE: Bytes = Bytes(50 << 30);
 const SCHED_LOG: Bytes = Bytes(256 << 20);
+const CHECKPOINT_SIZE: Bytes = Bytes(10 << 30);
 
 fn parsed<T: std::str::FromStr>(
     name: &str,
@@ -511,6 +549,42 @@ mod tests {
                 .find(|(own, _)| *own == name)
                 .map(|(_, value)| (*value).to_owned())
         })
+    }
+
+    #[test]
+    fn claims_for_checkpoints_are_as_the_settings_say() {
+        let load = |more: &[(&str, &str)]| {
+            let needed = [
+                ("MOONSHOT_ENGINE", "k8s"),
+                ("MOONSHOT_IMAGE_AGENT", "a"),
+                ("MOONSHOT_IMAGE_HOST", "h"),
+                ("MOONSHOT_IMAGE_PYTHON", "p"),
+            ];
+            let settings = load_with(&[&needed[..], more].concat(), None)?;
+            Ok::<_, String>(settings.kubernetes.expect("it is `k8s`").checkpoints)
+        };
+        let usual = Checkpoints {
+            class: None,
+            size: Bytes(10 << 30),
+            access: AccessMode::ReadWriteOnce,
+        };
+        assert_eq!(load(&[]), Ok(usual));
+        let said = Checkpoints {
+            class: Some("fast".to_owned()),
+            size: Bytes(1 << 30),
+            access: AccessMode::ReadWriteMany,
+        };
+        let words = [
+            ("MOONSHOT_CHECKPOINT_CLASS", "fast"),
+            ("MOONSHOT_CHECKPOINT_SIZE", "1Gi"),
+            ("MOONSHOT_CHECKPOINT_ACCESS", "ReadWriteMany"),
+        ];
+        assert_eq!(load(&words), Ok(said));
+        let wrong = load(&[("MOONSHOT_CHECKPOINT_ACCESS", "all")]).unwrap_err();
+        assert!(
+            wrong.contains("`all`") && wrong.contains("ReadWriteMany"),
+            "{wrong}"
+        );
     }
 
     #[test]

@@ -57,7 +57,8 @@ pub(super) fn judge(
             failure(retry, tally, spent, member, end, now)
         }
         Blame::End { member, end } => {
-            let retried = end.cause == Cause::PortTaken || retry.node_lost;
+            let is_placing = matches!(end.cause, Cause::PortTaken | Cause::Misplaced);
+            let retried = is_placing || retry.node_lost;
             fault(retry, retried, tally, member, end, ran, now)
         }
     }
@@ -204,6 +205,7 @@ pub fn describe(member: &str, end: &SlotEnd) -> String {
         (Cause::Stopped, _, _) => "was stopped".to_owned(),
         (Cause::StartFailed, _, _) => "could not be started".to_owned(),
         (Cause::PortTaken, _, _) => "found its port taken".to_owned(),
+        (Cause::Misplaced, _, _) => "could not be held by its node".to_owned(),
         (Cause::Unhealthy, _, _) => "failed its probe".to_owned(),
         (Cause::NodeLost, _, _) => "was lost with its node".to_owned(),
         (Cause::ShimLost, _, _) => "was lost with its shim".to_owned(),

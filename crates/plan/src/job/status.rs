@@ -6,8 +6,9 @@ use super::judge::Goal;
 use super::output::{FAILURES_SHOWN_MAX, JobAction, JobStatusPlan, UnitCounts, UnitFailure};
 use super::view::{Member, UnitView, Units};
 use crate::reason::{Reason, ReasonCode};
-use crate::slot::Standing;
+use crate::slot::{Sight, Standing};
 use base::Time;
+use engine::Phase;
 
 pub(super) fn status(
     input: &JobInput,
@@ -53,7 +54,10 @@ pub(super) fn status(
             JobPhase::Suspended,
             Reason::new(ReasonCode::Suspended, "it is suspended"),
         ),
-        Goal::Run => (active, running(input, &counts, n_live, &draft.give_ups)),
+        Goal::Run => {
+            let reason = running(input, &counts, n_live, &draft.give_ups);
+            (active, held_up(input, units, reason))
+        }
     });
     JobStatusPlan {
         phase,
@@ -124,6 +128,26 @@ fn running(input: &JobInput, counts: &UnitCounts, n_live: usize, give_ups: &[Rea
         ReasonCode::WaitingForCapacity
     };
     Reason::new(code, format!("indexes: {counts}"))
+}
+
+/// With what the first replica waits for that is not prepared yet.
+fn held_up(input: &JobInput, units: &Units<'_>, reason: Reason) -> Reason {
+    let mut members = units
+        .all()
+        .filter(|unit| unit.is_placed())
+        .flat_map(|unit| &unit.members);
+    let waits = members.find_map(|member| match input.replicas.get(&member.key)? {
+        Sight::Seen(seen) if seen.phase == Phase::Preparing => {
+            let waits = seen.unready.as_ref()?;
+            let (group, index) = (&member.state.group, member.state.index);
+            Some(format!("{group}/{index} waits: {waits}"))
+        }
+        Sight::Seen(_) | Sight::Gone | Sight::Fenced => None,
+    });
+    match waits {
+        Some(waits) => Reason::new(reason.code, format!("{}; {waits}", reason.sentence)),
+        None => reason,
+    }
 }
 
 fn replicas(n: usize) -> String {

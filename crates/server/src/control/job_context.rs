@@ -7,7 +7,7 @@ use crate::pinned::{Pinned, PinnedProgram};
 use crate::program;
 use api::job::{Framework, GroupSpec, JobSpec, RestartUnit, SuccessWho};
 use base::{Attempt, Digest, Index, Span, Time, Uid};
-use engine::{EnvValue, EnvVar, Mount, MountSource, OutputSpec};
+use engine::{EnvValue, EnvVar, Keeps, Mount, MountSource, OutputSpec};
 use plan::{Backoff, FailedRetry, Restart, RetrySpec, Success, SuccessRule, UnitKey, unit_seats};
 use std::collections::BTreeMap;
 
@@ -171,6 +171,26 @@ impl JobContext {
         (spec, owner)
     }
 
+    /// The directory for checkpoints of a unit, where it has one.
+    pub fn keeps(&self, unit: &UnitKey) -> Option<Keeps> {
+        if !self.checkpoints {
+            return None;
+        }
+        let (claim, n_replicas) = match unit {
+            UnitKey::Index(index) => (checkpoint_claim(&self.spec.restart, *index), 1),
+            UnitKey::Gang | UnitKey::Rank { .. } => {
+                let counts = self.spec.groups.iter().map(|group| group.count);
+                (String::new(), counts.sum())
+            }
+        };
+        Some(Keeps {
+            owner: self.identity.uid,
+            project: self.identity.project.clone(),
+            claim,
+            n_replicas,
+        })
+    }
+
     /// Ports a member gets: the declared ones and those its framework needs.
     fn port_names(&self, group: &plan::GroupSpec, index: Index) -> Vec<String> {
         let mut names: Vec<String> = group
@@ -206,9 +226,12 @@ fn plan_group(
     template.env.splice(0..0, params(&spec.params));
     template.mounts.push(mount(MountSource::Outputs, "outputs"));
     template.mounts.push(mount(MountSource::Scratch, "scratch"));
-    template
-        .mounts
-        .push(mount(MountSource::Checkpoint(String::new()), "checkpoint"));
+    // It may cost a volume, so only for those that say that they use it.
+    if spec.checkpoint {
+        template
+            .mounts
+            .push(mount(MountSource::Checkpoint(String::new()), "checkpoint"));
+    }
     template.outputs = outputs(spec, &group.name, is_first);
     let count = match restart {
         Restart::Index { .. } => 1,

@@ -1,7 +1,7 @@
 //! Tasks from their rows, at the start of a term.
 
 use super::scheduler::TaskOwner;
-use super::{Control, ControlError, OwnerKind, apps, foreign, jobs, rows};
+use super::{Control, ControlError, OwnerKind, apps, foreign, jobs, rows, ties};
 use db::control::{Placement, Task};
 use sched::{DeviceShare, SlotId, TaskId};
 
@@ -29,7 +29,9 @@ pub async fn task(
     let Ok(unit) = task.unit.parse() else {
         return Ok(None);
     };
-    Ok(Some(context.task(&unit, task.attempt, id, task.readmit)))
+    let (mut spec, owner) = context.task(&unit, task.attempt, id, task.readmit);
+    ties::tie(control, &context, &unit, &mut spec);
+    Ok(Some((spec, owner)))
 }
 
 /// A placement as the scheduler wants it.

@@ -254,10 +254,10 @@ pub fn replica(placement: &PlacementRow, sighting: Option<&Sighting>) -> Replica
         Phase::Ended(end) => end.cause.as_str().to_owned(),
     };
     status.exit_code = last.and_then(|end| end.exit_code);
-    let unready = report
-        .unready
-        .as_ref()
-        .map(|said| format!("not ready: {said}"));
+    let unready = report.unready.as_ref().map(|said| match report.phase {
+        Phase::Preparing => said.clone(),
+        _ => format!("not ready: {said}"),
+    });
     let message = unready.or_else(|| last.map(|end| end.message.clone()));
     status.message = message.unwrap_or_default();
     if let Some(endpoint) = &report.endpoint {

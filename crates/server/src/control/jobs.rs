@@ -10,6 +10,7 @@ use super::job_status;
 use super::projects;
 use super::rows::{self, JobRows, RowOp};
 use super::sights::Sighting;
+use super::ties;
 use super::unit_row::UnitRow;
 use super::{Control, ControlError};
 use crate::auth;
@@ -215,6 +216,14 @@ async fn context(control: &Control, rows: &JobRows) -> Result<Ready, ControlErro
         .queue_of(&object.project, spec.queue.as_deref())
         .await?;
     let context = JobContext::new(identity(object), &spec, &rows.owned.pinned, queue, &bundles);
+    if let Some(sentence) = ties::refused(control, &context, rows)
+        && object.finished_at.is_none()
+    {
+        return Ok(Ready::Never {
+            code: "Unsupported".to_owned(),
+            sentence,
+        });
+    }
     Ok(Ready::Yes(Box::new(context)))
 }
 
@@ -528,7 +537,8 @@ async fn flush(
                 task,
                 readmit,
             } => {
-                let (spec, owner) = context.task(&unit, attempt, task, readmit);
+                let (mut spec, owner) = context.task(&unit, attempt, task, readmit);
+                ties::tie(control, context, &unit, &mut spec);
                 control.sched.submit(spec, owner).await;
             }
             Note::TaskGone(task) => control.sched.event(Event::TaskGone(task)).await,

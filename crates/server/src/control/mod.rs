@@ -36,6 +36,7 @@ pub mod seat_row;
 pub mod served;
 pub mod sights;
 pub mod tasks;
+pub mod ties;
 pub mod unit_row;
 pub mod usage;
 pub mod venv;

@@ -115,6 +115,7 @@ pub mod tests {
             node_selector: BTreeMap::new(),
             tolerations: Vec::new(),
             refused: None,
+            lacks: None,
             created: Time::from_ms(0),
             node: None,
             is_over: false,

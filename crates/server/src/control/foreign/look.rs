@@ -9,6 +9,7 @@ use api::pods::PodGroupSpec;
 use base::{Span, Uid};
 use db::objects::{self, Object};
 use db::{control as tables, control::Placement};
+use engine::{Note, PodName, Prepared};
 use futures_util::StreamExt;
 use sched::{Event, SlotId, TaskId};
 use std::collections::{BTreeSet, HashMap};
@@ -109,22 +110,106 @@ async fn take(
     Ok(())
 }
 
+/// Whether the members of a PodGroup can be bound.
+enum Readiness {
+    Ready,
+    /// Something is waited for, or the cluster refused.
+    NotYet,
+    /// No member is bound, and one never could be where it was placed.
+    Misplaced,
+}
+
 /// What the cluster answered.
 pub(super) struct Called {
     batch: Batch,
+    /// PodGroups that must be placed again.
+    misplaced: BTreeSet<Uid>,
     /// Pods that were given their node, by uid.
     bound: BTreeSet<String>,
     /// PodGroups of which it refused something.
     refused: BTreeSet<Uid>,
 }
 
+/// Has the volumes of a PodGroup's members brought to their nodes: all of them before any member is bound, so that a gang that cannot
+/// be where it was placed has not half begun.
+async fn prepare(control: &Control, room: &Semaphore, rows: &Rows, steps: &[Step]) -> Readiness {
+    let mut n_bound = 0;
+    let (mut elsewhere, mut waits) = (None, None);
+    let mut is_refused = false;
+    for step in steps {
+        let Step::Bind { pod, node, .. } = step else {
+            continue;
+        };
+        // It is never closed.
+        let _permit = room.acquire().await;
+        match control.engine.prepare(control.epoch, pod, node).await {
+            Ok(Prepared::Ready) => {}
+            Ok(Prepared::Waits(sentence)) => drop(waits.get_or_insert((pod, sentence))),
+            Ok(Prepared::Elsewhere(sentence)) => drop(elsewhere.get_or_insert((pod, sentence))),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, %pod, "the volumes of a pod of others cannot be prepared now");
+                is_refused = true;
+            }
+        }
+    }
+    for placement in &rows.placements {
+        n_bound += usize::from(placement.state == "bound");
+    }
+    let is_misplaced = elsewhere.is_some() && n_bound == 0;
+    let Some((pod, sentence)) = elsewhere.or(waits) else {
+        return if is_refused {
+            Readiness::NotYet
+        } else {
+            Readiness::Ready
+        };
+    };
+    hold_up(control, rows.object.uid, pod, &sentence).await;
+    if is_misplaced {
+        Readiness::Misplaced
+    } else {
+        Readiness::NotYet
+    }
+}
+
+/// Tells what a PodGroup waits for that has its place, once.
+async fn hold_up(control: &Control, uid: Uid, pod: &PodName, sentence: &str) {
+    let told = {
+        let mut state = lock(&control.foreign.state);
+        let told = state.told.insert(uid, sentence.to_owned());
+        told.as_deref() == Some(sentence)
+    };
+    if told {
+        return;
+    }
+    if let Err(error) = write::waits(control, uid, "WaitingForVolume", sentence).await {
+        failed(&error);
+    }
+    let note = Note {
+        is_warning: true,
+        reason: "WaitingForVolume".to_owned(),
+        sentence: sentence.to_owned(),
+    };
+    if let Err(error) = control.engine.tell(control.epoch, pod, &note).await {
+        tracing::debug!(%error, %pod, "nobody could be told");
+    }
+}
+
 /// Calls the cluster: binds and evicts. Before anything is written of it, since it may be repeated.
 pub(super) async fn call(control: Arc<Control>, room: Arc<Semaphore>, batch: Batch) -> Called {
     let (control, room) = (&*control, &*room);
+    let checks = batch.iter().map(|(rows, steps)| async move {
+        (rows.object.uid, prepare(control, room, rows, steps).await)
+    });
+    let checks: Vec<_> = checks.collect();
+    let checks = futures_util::stream::iter(checks).buffer_unordered(super::BINDS_MAX);
+    let readiness: HashMap<Uid, Readiness> = checks.collect().await;
+    let is_ready = |uid: &Uid| matches!(readiness.get(uid), Some(Readiness::Ready) | None);
     let calls = batch.iter().flat_map(|(rows, steps)| {
         let uid = rows.object.uid;
         steps.iter().filter_map(move |step| match step {
-            Step::Bind { pod, node, .. } => Some((uid, pod.clone(), Some(node.clone()))),
+            Step::Bind { pod, node, .. } if is_ready(&uid) => {
+                Some((uid, pod.clone(), Some(node.clone())))
+            }
             Step::Evict { pod } => Some((uid, pod.clone(), None)),
             _ => None,
         })
@@ -148,6 +233,14 @@ pub(super) async fn call(control: Arc<Control>, room: Arc<Semaphore>, batch: Bat
     let calls = futures_util::stream::iter(calls);
     let called: Vec<_> = calls.buffer_unordered(super::BINDS_MAX).collect().await;
     let (mut bound, mut refused) = (BTreeSet::new(), BTreeSet::new());
+    let mut misplaced = BTreeSet::new();
+    for (uid, readiness) in readiness {
+        match readiness {
+            Readiness::Ready => {}
+            Readiness::NotYet => drop(refused.insert(uid)),
+            Readiness::Misplaced => drop(misplaced.insert(uid)),
+        }
+    }
     for (uid, pod, done) in called {
         match done {
             Ok(true) => drop(bound.insert(pod.uid)),
@@ -161,6 +254,7 @@ pub(super) async fn call(control: Arc<Control>, room: Arc<Semaphore>, batch: Bat
     }
     Called {
         batch,
+        misplaced,
         bound,
         refused,
     }
@@ -168,11 +262,16 @@ pub(super) async fn call(control: Arc<Control>, room: Arc<Semaphore>, batch: Bat
 
 /// Writes down what the cluster answered.
 pub(super) async fn called_back(control: &Control, called: Result<Called, JoinError>) {
-    let called = match called {
+    let mut called = match called {
         Ok(called) => called,
         // Its batch is lost with it: the loop begins anew, from the tables.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     };
+    for (rows, steps) in &mut called.batch {
+        if called.misplaced.contains(&rows.object.uid) {
+            *steps = steps::given_back(&rows.placements);
+        }
+    }
     let taken = take(control, &called.batch, &called.bound).await;
     if let Err(error) = &taken {
         failed(error);

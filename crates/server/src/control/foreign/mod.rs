@@ -341,6 +341,10 @@ async fn gather_some(control: &Control) -> Result<usize, ControlError> {
                 "NoProject",
                 format!("there is no Project `{project}`; make it with `kind: Project`"),
             )),
+            // It is looked at again when this changes.
+            (None, Some(_)) if let Some(lacks) = &pod.lacks => {
+                Some(("FailedScheduling", lacks.clone()))
+            }
             (None, Some(_)) => match &pod.queue {
                 Some(queue) if !takes(control, queue, project).await? => Some((
                     "QueueClosed",

@@ -122,6 +122,16 @@ fn placed<'a>(
     steps
 }
 
+/// What follows where no member can be bound as it was placed: everything is given back, and the pods are looked at anew.
+pub fn given_back(placements: &[Placement]) -> Vec<Step> {
+    let held = placements.iter().filter(|row| row.state != "released");
+    let task = placements.first().map(|placement| placement.task);
+    let releases = held.map(|placement| Step::Release {
+        seat: (placement.group.clone(), placement.index),
+    });
+    releases.chain([Step::Remove { task }]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::gather::tests::pod;
@@ -198,6 +208,14 @@ mod tests {
             .map(shown)
             .collect();
         assert_eq!(steps, expect);
+    }
+
+    #[test]
+    fn what_cannot_be_where_it_was_placed_is_given_back() {
+        let placements = [placement(0, "m", "reserved"), placement(1, "n", "released")];
+        let seat = ("g0".to_owned(), Index(0));
+        let remove = Step::Remove { task: Some(Uid(2)) };
+        assert_eq!(given_back(&placements), [Step::Release { seat }, remove]);
     }
 
     #[test]
