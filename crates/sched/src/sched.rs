@@ -19,6 +19,7 @@ use crate::hold::{Nomination, Reservation};
 use crate::ledger::{Ledger, QueueIdx};
 use crate::place::Undo;
 use crate::pool::{HOLE, PoolIdx};
+use crate::rights::Consenting;
 use crate::seats::{Given, Seats};
 use crate::task::{Held, Rare, Stage, Task, TaskIdx, Tasks};
 use crate::waiting::Waiting;
@@ -50,8 +51,7 @@ pub struct Sched {
     pub(crate) nominations: BTreeMap<TaskId, Nomination>,
     /// Tasks that were told to stop and have not ended, in all and by the App that they disturb.
     pub(crate) stopping: u32,
-    /// Tasks that hold something and consent to being stopped.
-    pub(crate) consenting: usize,
+    pub(crate) consenting: Consenting,
     pub(crate) disrupted: Map<Uid, u32>,
     /// Nodes on which something may have to leave.
     pub(crate) suspects: BTreeSet<NodeIdx>,
@@ -102,7 +102,7 @@ impl Sched {
             reservations: BTreeMap::new(),
             nominations: BTreeMap::new(),
             stopping: 0,
-            consenting: 0,
+            consenting: Consenting::default(),
             disrupted: Map::default(),
             suspects: BTreeSet::new(),
             growing: BTreeSet::new(),
@@ -575,9 +575,8 @@ impl Sched {
         self.growing.remove(&idx);
         self.elastic.remove(&idx);
         self.forget_shrinking(idx);
-        let task = self.tasks.get(idx);
-        if task.stage != Stage::Waiting && task.preemptible {
-            self.consenting -= 1;
+        if self.tasks.get(idx).stage != Stage::Waiting {
+            self.count_consent(idx, false);
         }
         if let Some(task) = self.tasks.remove(idx) {
             for class in self.classes.release(task.shape) {
@@ -612,9 +611,9 @@ impl Sched {
         }
         let mut task = self.make_task(running.spec, Stage::Running);
         task.started = running.started;
-        self.consenting += usize::from(task.preemptible);
         let groups = self.classes.shape(task.shape).parts.len();
         let idx = self.tasks.insert(task);
+        self.count_consent(idx, true);
         let mut placements = running.placements;
         placements.sort_by_key(|placement| placement.slot);
         placements.dedup_by_key(|placement| placement.slot);
