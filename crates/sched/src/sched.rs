@@ -226,8 +226,16 @@ impl Sched {
 
     fn set_node(&mut self, spec: &NodeSpec) {
         let pool = self.cluster.pool_or_new(&spec.pool);
-        self.pool_order = self.cluster.pools_by_name();
+        if self.pool_order.len() + 1 != self.cluster.pools.len() {
+            self.pool_order = self.cluster.pools_by_name();
+        }
         let node = self.node_or_new(spec.id);
+        let lanes = self.cluster.pool(pool).extended.len();
+        let declared = self.cluster.declare(spec, pool);
+        if self.cluster.is_known(node, spec, pool, &declared) {
+            // What was planned for it stays planned, and nobody has anything new to try.
+            return;
+        }
         let held: Vec<u16> = self.holders[node.0 as usize]
             .iter()
             .flat_map(|(task, slot)| {
@@ -254,12 +262,11 @@ impl Sched {
                 None => u16::MAX,
             });
         }
-        let lanes = self.cluster.pool(pool).extended.len();
         self.without_holders(node, |sched| {
             if !moved.iter().copied().eq(0..moved.len() as u16) {
                 sched.renumber_devices(node, &moved);
             }
-            sched.cluster.set_node(spec, pool, missing);
+            sched.cluster.set_node(spec, pool, declared, missing);
             sched.cells_stale = true;
             sched.domains.node_changed(node, &sched.cluster);
         });

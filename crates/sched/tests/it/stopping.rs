@@ -339,3 +339,59 @@ fn a_claim_that_nothing_but_one_right_allows_is_made() {
          nominate own: 1",
     );
 }
+
+#[test]
+fn what_leaves_for_another_does_not_make_its_neighbour_cheap() {
+    check(
+        "pool p
+         node 1 p cpu=2
+         node 2 p cpu=2
+         queue owner guaranteed.cpu=4
+         queue guest
+         job saves1 guest cpu=1 checkpoints
+         job loses guest cpu=1
+         job saves2 guest cpu=1 checkpoints
+         job saves3 guest cpu=1 checkpoints
+         decide
+         wait 1h
+         job first owner cpu=1
+         decide
+         job second owner cpu=1
+         decide",
+        "start saves1: 0.0@1
+         start loses: 0.0@1
+         start saves2: 0.0@2
+         start saves3: 0.0@2
+         evict saves1 for first: reclaimed for a guaranteed quota
+         nominate first: 1
+         evict saves2 for second: reclaimed for a guaranteed quota
+         nominate second: 2",
+    );
+}
+
+#[test]
+fn a_node_that_says_the_same_again_disturbs_no_plan() {
+    check(
+        "pool p
+         node 1 p cpu=8 gpus=2 rack=a
+         queue owner guaranteed.gpu=2
+         queue guest
+         job loan guest gpu=2
+         decide
+         job mine owner gpu=2
+         decide
+         node 1 p cpu=8 gpus=2 rack=a
+         decide
+         end loan
+         decide
+         node 1 p cpu=8 gpus=2 rack=b
+         decide
+         node 1 p cpu=8 gpus=1 sick=1 rack=b
+         decide",
+        "start loan: 0.0@1[g0 g1]
+         evict loan for mine: reclaimed for a guaranteed quota
+         nominate mine: 1
+         start mine: 0.0@1[g0 g1]
+         evict mine: its node or device is drained",
+    );
+}
