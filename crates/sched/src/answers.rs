@@ -57,8 +57,8 @@ impl Sched {
                     self.forget_task(idx);
                     self.insert_waiting(*spec);
                 } else {
+                    self.count_consent(idx, false);
                     let task = self.tasks.get_mut(idx);
-                    self.consenting -= usize::from(task.preemptible);
                     task.stage = Stage::Waiting;
                     task.given.fill(0);
                     self.enqueue(idx);

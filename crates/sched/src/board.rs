@@ -20,8 +20,9 @@ const BLOCK: usize = 64;
 /// The worst fit; it takes twelve bits of a score.
 const FIT_MAX: u64 = 4_095;
 
-/// Remembered scores by the state of a node: many nodes are alike.
-const MEMO: usize = 512;
+/// The least and the most remembered losses by the state of a node, a power of two: many nodes are alike.
+const MEMO_MIN: usize = 512;
+const MEMO_MAX: usize = 4_096;
 
 /// How scores are made; part of the settings.
 #[derive(Clone, Copy, Debug)]
@@ -167,7 +168,8 @@ impl Board {
             self.typical = typical;
             self.memo.clear();
             if pool.largest.0[GPU] > 0 {
-                self.memo.resize(MEMO, (0, 0));
+                let nodes = pool.members.len().next_power_of_two();
+                self.memo.resize(nodes.clamp(MEMO_MIN, MEMO_MAX), (0, 0));
             }
         }
         if is_new {
@@ -358,8 +360,8 @@ impl Board {
         let preference = 15 - preference(&self.ask, node, view.cluster).min(15) as u64;
         let weighed = view.weighing.fragmentation && !self.memo.is_empty();
         let loss = if weighed && gpu_node && !devices.is_empty() {
-            let state = view.typical.state(node, view.cluster);
-            let slot = (state as usize) % MEMO;
+            let state = view.cluster.nodes.state[at];
+            let slot = (state as usize) & (self.memo.len() - 1);
             if self.memo[slot].0 != state {
                 let loss = view
                     .typical
@@ -411,6 +413,9 @@ fn residual(node: NodeIdx, ask: &Amount, pool: PoolIdx, cluster: &Cluster) -> u6
         let left = (free.0[lane] - ask.0[lane]).clamp(0, largest.0[lane]);
         // Amounts of memory are large: divide first where the product would not fit.
         let scale = (largest.0[lane] >> 40) + 1;
+        if scale == 1 {
+            return (left * (FIT_MAX as i64 / 2) / largest.0[lane].max(1)) as u64;
+        }
         ((left / scale) * (FIT_MAX as i64 / 2) / (largest.0[lane] / scale).max(1)) as u64
     };
     if cluster.nodes.capacity[node.0 as usize].0[GPU] > 0 {

@@ -51,6 +51,8 @@ pub(crate) struct Calendar {
     owners: BTreeMap<PoolIdx, Vec<QueueIdx>>,
     /// The steps ahead, by pool, as of the last decision.
     ahead: BTreeMap<PoolIdx, Vec<Moment>>,
+    /// From when to when they are the same steps.
+    holds: Option<(Time, Time)>,
     woken: Time,
 }
 
@@ -190,6 +192,7 @@ impl Sched {
 
     fn recount_firm(&mut self) {
         self.calendar.stale = false;
+        self.calendar.holds = None;
         self.calendar.firm.clear();
         self.calendar.owners.clear();
         self.calendar.ahead.clear();
@@ -227,19 +230,44 @@ impl Sched {
         if self.calendar.entries.is_empty() {
             return;
         }
-        let owners = std::mem::take(&mut self.calendar.owners);
-        self.calendar.ahead.clear();
-        for (pool, queues) in &owners {
-            let ahead = self.moments(*pool, queues, now);
-            self.calendar.ahead.insert(*pool, ahead);
-            if now.since(self.calendar.woken) >= RETRY {
-                self.waiting.wake_pool(*pool);
+        let holds = self.calendar.holds;
+        if holds.is_some_and(|(from, until)| from <= now && now < until) {
+            // What is held is counted as it changes; only the present moves on.
+            for moment in self
+                .calendar
+                .ahead
+                .values_mut()
+                .filter_map(|m| m.first_mut())
+            {
+                moment.at = now;
             }
+        } else {
+            let owners = std::mem::take(&mut self.calendar.owners);
+            self.calendar.ahead.clear();
+            for (pool, queues) in &owners {
+                let ahead = self.moments(*pool, queues, now);
+                self.calendar.ahead.insert(*pool, ahead);
+            }
+            self.calendar.owners = owners;
+            self.calendar.holds = Some((now, self.next_step(now)));
         }
         if now.since(self.calendar.woken) >= RETRY {
             self.calendar.woken = now;
+            for pool in self.calendar.owners.keys() {
+                self.waiting.wake_pool(*pool);
+            }
         }
-        self.calendar.owners = owners;
+    }
+
+    /// When a step begins, or comes near enough to be looked at.
+    fn next_step(&self, now: Time) -> Time {
+        let steps = self.calendar.entries.values().flat_map(|e| &e.steps);
+        let moments = steps.flat_map(|step| {
+            let seen = step.from.as_ms().saturating_sub(HORIZON.as_ms() as i64);
+            // Where it is seen is the first moment that is later than this.
+            [step.from, Time::from_ms(seen.saturating_add(1))]
+        });
+        moments.filter(|at| *at > now).min().unwrap_or(FOR_EVER)
     }
 
     fn moments(&self, pool: PoolIdx, queues: &[QueueIdx], now: Time) -> Vec<Moment> {

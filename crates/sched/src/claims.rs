@@ -272,14 +272,32 @@ impl Sched {
         sum
     }
 
-    /// What it costs to stop a task: first its priority, then the work that is lost, in seconds of a
-    /// core or a thousand GPU seconds, with ten seconds for each member that starts again.
+    /// What it costs to stop a task: first its priority, then the seconds of work that are lost, on each GPU or
+    /// else each core that it holds, with ten for each member that starts again.
     pub(crate) fn stop_cost(&self, idx: TaskIdx, now: Time) -> i64 {
         let task: &Task = self.tasks.get(idx);
         let ran = (now.since(task.started).as_ms() / 1_000).min(1 << 24) as i64;
-        let lost = if task.checkpoints { 0 } else { ran };
-        let members = task.held.len() as i64;
-        let work = (lost + 10) * members;
+        let lost = if task.checkpoints {
+            0
+        } else {
+            ran * self.size_of(task)
+        };
+        let work = lost + 10 * task.held.len() as i64;
         (i64::from(task.priority) << 40).saturating_add(work.min(1 << 40))
+    }
+
+    /// The GPUs that a task holds or, where it has none, the cores: the parts rounded up, and at least one for each member.
+    fn size_of(&self, task: &Task) -> i64 {
+        let sizes = task.held.iter().map(|held| {
+            let class = self.classes.class(self.class_of(task.shape, held.slot));
+            let request = &class.spec.request;
+            let milli = if request.gpu_milli > 0 {
+                request.gpu_milli
+            } else {
+                request.cpu.0
+            };
+            milli.div_ceil(1_000).clamp(1, 1 << 10) as i64
+        });
+        sizes.sum()
     }
 }

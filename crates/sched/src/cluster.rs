@@ -11,9 +11,10 @@ use crate::devices::{
     DEVICES_MAX, Device, count_devices, count_devices_empty, devices_fit, pick, pick_on,
 };
 use crate::event::{DeviceMode, NodeId, NodeSpec, PoolSpec, Taint, TaintEffect};
-use crate::hash::Map;
+use crate::hash::{Folded, Map};
 use crate::names::{Name, Names};
 use crate::pool::{HOLE, NO_POOL, Pool, PoolIdx};
+use std::hash::{Hash, Hasher};
 
 /// Position of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +29,15 @@ pub(crate) struct NodeText {
     pub(crate) unschedulable: bool,
     /// The devices of a node of a pool that counts them.
     counted: Box<[Device]>,
+}
+
+/// What a node declares, in our words.
+#[derive(Debug)]
+pub(crate) struct Declared {
+    capacity: Amount,
+    devices: Vec<Device>,
+    models: Box<[(Name, i64)]>,
+    labels: Box<[(Name, Box<str>)]>,
 }
 
 /// All nodes as columns.
@@ -47,6 +57,8 @@ pub(crate) struct Nodes {
     pub(crate) present: Vec<bool>,
     /// Guaranteed as a whole to some queue.
     pub(crate) bound: Vec<bool>,
+    /// A digest of the devices and the free CPU: nodes that are alike lose the same by a member. Zero without devices.
+    pub(crate) state: Vec<u64>,
     /// Sequence of the last change in its pool's log.
     pub(crate) changed: Vec<u64>,
     /// Sequence of the last change of what the node is, rather than what is free of it.
@@ -154,6 +166,7 @@ impl Cluster {
             nodes.text.push(text);
             nodes.present.push(false);
             nodes.bound.push(false);
+            nodes.state.push(0);
             nodes.changed.push(0);
             nodes.respecified.push(0);
         } else {
@@ -212,23 +225,8 @@ impl Cluster {
         pool.capacity -= &capacity;
     }
 
-    /// Writes what a node is. All of it is free afterwards: the caller takes again what is held.
-    /// `missing` are devices that are held although the node does not list them any more.
-    pub(crate) fn set_node(
-        &mut self,
-        spec: &NodeSpec,
-        pool_idx: PoolIdx,
-        missing: Vec<Device>,
-    ) -> NodeIdx {
-        let idx = self.node_or_new(spec.id);
-        let at = idx.0 as usize;
-        self.leave(idx);
-        self.join(idx, pool_idx);
-        let named_pool = self
-            .pool(pool_idx)
-            .spec
-            .as_ref()
-            .is_some_and(|pool| pool.devices == DeviceMode::Named);
+    /// Reads what a node is: words, and lanes of its pool, are known afterwards.
+    pub(crate) fn declare(&mut self, spec: &NodeSpec, pool_idx: PoolIdx) -> Declared {
         let mut capacity = Amount::ZERO;
         capacity.0[CPU] = lane_amount(spec.allocatable.cpu.0);
         capacity.0[MEMORY] = lane_amount(spec.allocatable.memory.0);
@@ -276,12 +274,77 @@ impl Cluster {
             }
             devices.push(device);
         }
-        devices.extend(missing.into_iter().map(Device::set_aside));
         for (resource, amount) in resources {
             if let Some(lane) = self.pools[pool_idx.0 as usize].lane_or_new(resource) {
                 capacity.0[lane] = amount;
             }
         }
+        models.sort();
+        models.dedup();
+        let labels: Vec<(Name, Box<str>)> = spec
+            .labels
+            .iter()
+            .map(|(key, value)| (self.names.intern(key), value.as_str().into()))
+            .collect();
+        Declared {
+            capacity,
+            devices,
+            models: models.into_boxed_slice(),
+            labels: labels.into_boxed_slice(),
+        }
+    }
+
+    /// Whether a node is already known as it is declared. Nodes say that they are well far more often than they change.
+    pub(crate) fn is_known(
+        &self,
+        idx: NodeIdx,
+        spec: &NodeSpec,
+        pool_idx: PoolIdx,
+        declared: &Declared,
+    ) -> bool {
+        let at = idx.0 as usize;
+        let (nodes, text) = (&self.nodes, &self.nodes.text[at]);
+        let devices = self.declared_devices(idx);
+        nodes.present[at]
+            && nodes.pool[at] == pool_idx
+            && nodes.capacity[at] == declared.capacity
+            && nodes.models[at] == declared.models
+            && text.labels == declared.labels
+            && text.name == spec.name
+            && text.unschedulable == spec.unschedulable
+            && *text.taints == *spec.taints
+            && devices.len() == declared.devices.len()
+            && devices
+                .iter()
+                .zip(&declared.devices)
+                .all(|(known, device)| known.is_declared_as(device))
+    }
+
+    /// Writes what a node is. All of it is free afterwards: the caller takes again what is held.
+    /// `missing` are devices that are held although the node does not list them any more.
+    pub(crate) fn set_node(
+        &mut self,
+        spec: &NodeSpec,
+        pool_idx: PoolIdx,
+        declared: Declared,
+        missing: Vec<Device>,
+    ) -> NodeIdx {
+        let idx = self.node_or_new(spec.id);
+        let at = idx.0 as usize;
+        self.leave(idx);
+        self.join(idx, pool_idx);
+        let named_pool = self
+            .pool(pool_idx)
+            .spec
+            .as_ref()
+            .is_some_and(|pool| pool.devices == DeviceMode::Named);
+        let Declared {
+            capacity,
+            mut devices,
+            models,
+            labels,
+        } = declared;
+        devices.extend(missing.into_iter().map(Device::set_aside));
         let mut counted = Vec::new();
         if !named_pool {
             std::mem::swap(&mut devices, &mut counted);
@@ -295,18 +358,11 @@ impl Cluster {
         nodes.capacity[at] = capacity;
         nodes.free[at] = capacity;
         nodes.devices[at] = devices.into_boxed_slice();
-        models.sort();
-        models.dedup();
-        nodes.models[at] = models.into_boxed_slice();
+        nodes.models[at] = models;
         nodes.present[at] = true;
-        let labels: Vec<(Name, Box<str>)> = spec
-            .labels
-            .iter()
-            .map(|(key, value)| (self.names.intern(key), value.as_str().into()))
-            .collect();
         self.nodes.text[at] = NodeText {
             name: spec.name.clone(),
-            labels: labels.into_boxed_slice(),
+            labels,
             taints: spec.taints.clone().into_boxed_slice(),
             unschedulable: spec.unschedulable,
             counted: counted.into_boxed_slice(),
@@ -401,6 +457,26 @@ impl Cluster {
         }
         self.nodes.changed[at] = pool.log_end();
         pool.log.push(self.nodes.position[at]);
+        // Once a change, rather than once for each class that is compared with the node.
+        self.nodes.state[at] = self.digest(at);
+    }
+
+    fn digest(&self, at: usize) -> u64 {
+        let devices = &self.nodes.devices[at];
+        if devices.is_empty() {
+            return 0;
+        }
+        let mut hasher = Folded::default();
+        hasher.write_u64(self.nodes.free[at].0[CPU] as u64);
+        for device in devices {
+            let usable = device.healthy && device.class == self.gpu;
+            let left = if usable { device.left } else { 0 };
+            hasher.write_u64((u64::from(device.model.0) << 32) | u64::from(left as u32));
+            for taint in device.taints() {
+                taint.hash(&mut hasher);
+            }
+        }
+        hasher.finish() | 1
     }
 
     /// What a class asks for in a pool's lanes.

@@ -484,9 +484,9 @@ impl Sched {
         self.tasks.get_mut(idx).started = now;
         self.hold_seats(idx, seats);
         self.keep();
+        self.count_consent(idx, true);
         let task = self.tasks.get_mut(idx);
         task.stage = Stage::Starting(id);
-        self.consenting += usize::from(task.preemptible);
         let pending = Pending::Start {
             task: task.id,
             next: None,

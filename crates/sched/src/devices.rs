@@ -14,7 +14,7 @@ use base::Bytes;
 pub(crate) const DEVICES_MAX: usize = 64;
 
 /// One device.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Device {
     pub(crate) id: Box<str>,
     pub(crate) class: Name,
@@ -35,7 +35,7 @@ pub(crate) struct Device {
 }
 
 /// What few devices have.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Extra {
     pub(crate) taints: Box<[Taint]>,
     pub(crate) lanes: Box<[Lane]>,
@@ -47,7 +47,7 @@ pub(crate) struct Extra {
 }
 
 /// An extended resource that a device carries in parts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lane {
     pub(crate) name: Name,
     pub(crate) total: i64,
@@ -55,7 +55,7 @@ pub(crate) struct Lane {
 }
 
 /// A way to cut it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cut {
     pub(crate) name: Name,
     pub(crate) slices: u8,
@@ -127,9 +127,16 @@ impl Device {
     }
 
     /// The same device, sick and unused, kept aside because somebody still holds it.
-    pub(crate) fn set_aside(mut self) -> Device {
-        self.healthy = false;
-        self.missing = true;
+    pub(crate) fn set_aside(self) -> Device {
+        Device {
+            healthy: false,
+            missing: true,
+            ..self.unused()
+        }
+    }
+
+    /// The same device with nothing of it taken.
+    fn unused(mut self) -> Device {
         self.left = 1_000;
         self.memory_left = self.memory;
         self.cut_users = 0;
@@ -141,6 +148,11 @@ impl Device {
             }
         }
         self
+    }
+
+    /// Whether it is declared as another one is, whatever is taken of either.
+    pub(crate) fn is_declared_as(&self, other: &Device) -> bool {
+        self.id == other.id && self.clone().unused() == other.clone().unused()
     }
 
     pub(crate) fn lanes(&self) -> &[Lane] {

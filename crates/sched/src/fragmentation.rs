@@ -12,10 +12,9 @@ use crate::amount::CPU;
 use crate::ask::Ask;
 use crate::cluster::{Cluster, NodeIdx};
 use crate::devices::Device;
-use crate::hash::{Folded, Map};
+use crate::hash::Map;
 use crate::names::Name;
 use crate::pool::PoolIdx;
-use std::hash::{Hash, Hasher};
 
 /// Losses closer than this (thousandths of a GPU) are equal, and packing decides. Exact losses pack
 /// worse; steps of 40 to 100 differ little (decision 15).
@@ -36,6 +35,9 @@ const KINDS_MAX: usize = 512;
 /// The first time that something is learnt, then at four times as many arrivals.
 const FIRST_LESSON: u64 = 32;
 
+/// Sizes of parts that are counted once a node.
+const SIZES: usize = 32;
+
 /// The most devices that are looked at on a node.
 const DEVICES: usize = 16;
 
@@ -53,6 +55,35 @@ struct Kind {
 struct TypicalKind {
     kind: Kind,
     weight: i64,
+    /// Where its part stands among the sizes that are typical.
+    size: usize,
+}
+
+/// A size of parts that is typical, by which GPUs are divided without a division.
+#[derive(Clone, Copy, Debug)]
+struct PartSize {
+    part: i32,
+    /// 2^20 divided by it, and one more: right for all of up to a whole GPU, as 1,000 · 1,000 < 2^20.
+    inverse: u32,
+    in_whole: i64,
+}
+
+impl PartSize {
+    fn new(part: i32) -> Self {
+        Self {
+            part,
+            inverse: (1 << 20) / part as u32 + 1,
+            in_whole: i64::from(1_000 / part),
+        }
+    }
+
+    /// How many parts are in what is left of a broken GPU.
+    fn fits(&self, left: i32) -> i64 {
+        if left < self.part {
+            return 0;
+        }
+        i64::from((left as u32 * self.inverse) >> 20)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +93,8 @@ struct PoolKinds {
     next_lesson: u64,
     version: u32,
     typical: Vec<TypicalKind>,
+    /// The first sizes of parts of the typical kinds, each once.
+    sizes: Vec<PartSize>,
 }
 
 /// What is typical, pool by pool.
@@ -106,22 +139,6 @@ impl Typical {
             pool.next_lesson = pool.arrivals * 3 / 2;
             pool.learn();
         }
-    }
-
-    /// A digest of all that the loss on a node depends on.
-    pub(crate) fn state(&self, node: NodeIdx, cluster: &Cluster) -> u64 {
-        let at = node.0 as usize;
-        let mut hasher = Folded::default();
-        hasher.write_u64(cluster.nodes.free[at].0[CPU] as u64);
-        for device in &cluster.nodes.devices[at] {
-            let usable = device.healthy && device.class == cluster.gpu;
-            let left = if usable { device.left } else { 0 };
-            hasher.write_u64((u64::from(device.model.0) << 32) | u64::from(left as u32));
-            for taint in device.taints() {
-                taint.hash(&mut hasher);
-            }
-        }
-        hasher.finish() | 1
     }
 
     /// The expected loss on a node as it stands, in thousandths of a GPU; `None` where nothing is typical.
@@ -289,14 +306,28 @@ impl PoolKinds {
             covered += count;
             typical.push((kind.clone(), count));
         }
+        self.sizes.clear();
         self.typical = typical
             .into_iter()
             .map(|(kind, count)| TypicalKind {
-                kind,
                 weight: (i128::from(WHOLE) * i128::from(count) / i128::from(covered.max(1))) as i64,
+                size: self.size_of(&kind),
+                kind,
             })
             .collect();
         self.version += 1;
+    }
+
+    /// The position of a kind's part among the sizes.
+    fn size_of(&mut self, kind: &Kind) -> usize {
+        if kind.gpus > 0 || kind.part <= 0 {
+            return 0;
+        }
+        let known = self.sizes.iter().position(|size| size.part == kind.part);
+        known.unwrap_or_else(|| {
+            self.sizes.push(PartSize::new(kind.part));
+            self.sizes.len() - 1
+        })
     }
 
     /// The weighted idle GPU of a node that typical members could not use.
@@ -315,9 +346,26 @@ impl PoolKinds {
             }
         }
         let broken = &broken[..n_broken];
+        // Parts of a size are counted once for all kinds that take them, when the first asks.
+        let mut parts_of = [-1i64; SIZES];
+        let mut parts_of_size = |at: usize| {
+            let count = || {
+                let size = &self.sizes[at];
+                let in_broken: i64 = broken.iter().map(|left| size.fits(*left)).sum();
+                i64::from(whole) * size.in_whole + in_broken
+            };
+            match parts_of.get_mut(at) {
+                Some(known) if *known >= 0 => *known,
+                Some(known) => {
+                    *known = count();
+                    *known
+                }
+                None => count(),
+            }
+        };
         let idle = scraps + 1_000 * i64::from(whole);
         let mut loss = 0;
-        for TypicalKind { kind, weight } in &self.typical {
+        for TypicalKind { kind, weight, size } in &self.typical {
             let wants_gpu = kind.gpus > 0 || kind.part > 0;
             let model_fits = kind.models.is_empty()
                 || gpus.model.is_some_and(|model| kind.models.contains(&model));
@@ -325,8 +373,7 @@ impl PoolKinds {
                 idle
             } else if kind.gpus == 0 {
                 // Filled with parts of this size: what is left of each GPU, and what the CPU leaves unused.
-                let in_broken: i32 = broken.iter().map(|left| left / kind.part).sum();
-                let parts = i64::from(whole) * i64::from(1_000 / kind.part) + i64::from(in_broken);
+                let parts = parts_of_size(*size);
                 let fed = if parts.saturating_mul(kind.cpu) <= cpu {
                     parts
                 } else {
@@ -341,5 +388,21 @@ impl PoolKinds {
             loss += weight * unusable;
         }
         loss
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_counted_as_a_division_counts_them() {
+        for part in 1..=1_000 {
+            let size = PartSize::new(part);
+            for left in 0..1_000 {
+                assert_eq!(size.fits(left), i64::from(left / part), "{left} / {part}");
+            }
+            assert!(size.fits(-200) == 0);
+        }
     }
 }

@@ -185,7 +185,9 @@ impl Sched {
         if self.shrink_for(&first, now, decisions) {
             return true;
         }
-        if !self.has_claims(run[0], pool) {
+        if !self.has_claims(&first) {
+            // Whatever starts next may give a right that is not there now.
+            self.unmet_claims.insert(pool);
             return false;
         }
         let mut count = run.len();
@@ -203,23 +205,7 @@ impl Sched {
             // A search for many that fails is repeated for few; one alone is always weighed.
             count = if count > 1 { (count / 8).max(1) } else { 0 };
         }
-        // Whatever starts next may give a right that is not there now.
         self.unmet_claims.insert(pool);
-        false
-    }
-
-    /// Whether anybody could be stopped for a task at all: a quick look before a long search.
-    fn has_claims(&mut self, idx: TaskIdx, pool: PoolIdx) -> bool {
-        if self.consenting > 0 {
-            return true;
-        }
-        let queue = self.tasks.get(idx).queue;
-        for above in self.ledger.queue(queue).path.clone() {
-            let lines = self.ledger.lines(above, pool, &self.cluster);
-            if lines.guaranteed != crate::amount::Amount::ZERO {
-                return true;
-            }
-        }
         false
     }
 

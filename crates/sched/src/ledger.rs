@@ -51,6 +51,8 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) queues: Vec<Queue>,
+    /// Where paths end, each once.
+    pub(crate) tops: Vec<QueueIdx>,
     by_name: Map<String, QueueIdx>,
 }
 
@@ -76,6 +78,7 @@ impl Ledger {
         }
         let idx = QueueIdx(self.queues.len() as u32);
         self.by_name.insert(name.to_owned(), idx);
+        self.tops.push(idx);
         self.queues.push(Queue {
             name: name.to_owned(),
             spec: None,
@@ -163,6 +166,14 @@ impl Ledger {
                 }
             }
         }
+        let mut tops: Vec<QueueIdx> = self
+            .queues
+            .iter()
+            .filter_map(|queue| queue.path.last().copied())
+            .collect();
+        tops.sort_unstable();
+        tops.dedup();
+        self.tops = tops;
         for at in 0..self.queues.len() {
             let mut children = std::mem::take(&mut self.queues[at].children);
             children.sort_by(|a, b| self.queue(*a).name.cmp(&self.queue(*b).name));

@@ -25,6 +25,7 @@ mod defrag;
 mod hold;
 mod patience;
 mod place;
+mod rights;
 mod room;
 mod shrink;
 mod why;

@@ -40,6 +40,9 @@ pub(crate) struct Room {
 /// The end of a task that did not declare one: after every declared end.
 const NO_END: i64 = 1 << 50;
 
+/// The cost of a task that leaves anyway: less than any other.
+const COMING: i64 = i64::MIN >> 8;
+
 /// The most victims of one gang; a larger claim is not worth the disturbance.
 const LEAVERS_MAX: usize = 20_000;
 
@@ -377,8 +380,7 @@ impl Sched {
                 None => {
                     let right = match leavers {
                         Leavers::Victims => match self.tasks.get(idx).evicting() {
-                            // It leaves anyway: the cheapest there is.
-                            Some(evicting) => Some((i64::MIN >> 8, evicting.reason)),
+                            Some(evicting) => Some((COMING, evicting.reason)),
                             None => self
                                 .may_stop(claimant, idx, now)
                                 .map(|why| (self.stop_cost(idx, now), why)),
@@ -397,7 +399,12 @@ impl Sched {
         let lent = self.enough_of(ask, node, &candidates)?;
         let costs = lent.iter().map(|(_, cost)| *cost);
         let cost = match leavers {
-            Leavers::Victims => costs.fold(0, i64::saturating_add),
+            // What leaves anyway costs nothing, but makes nobody cheaper who would have to go beside it: its seat may be
+            // another's by now.
+            Leavers::Victims => {
+                let costs = costs.filter(|cost| *cost != COMING);
+                costs.reduce(i64::saturating_add).unwrap_or(COMING)
+            }
             // Several who leave are waited for together.
             Leavers::Everybody => costs.max().unwrap_or(0),
         };

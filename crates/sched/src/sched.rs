@@ -19,6 +19,7 @@ use crate::hold::{Nomination, Reservation};
 use crate::ledger::{Ledger, QueueIdx};
 use crate::place::Undo;
 use crate::pool::{HOLE, PoolIdx};
+use crate::rights::Consenting;
 use crate::seats::{Given, Seats};
 use crate::task::{Held, Rare, Stage, Task, TaskIdx, Tasks};
 use crate::waiting::Waiting;
@@ -50,8 +51,7 @@ pub struct Sched {
     pub(crate) nominations: BTreeMap<TaskId, Nomination>,
     /// Tasks that were told to stop and have not ended, in all and by the App that they disturb.
     pub(crate) stopping: u32,
-    /// Tasks that hold something and consent to being stopped.
-    pub(crate) consenting: usize,
+    pub(crate) consenting: Consenting,
     pub(crate) disrupted: Map<Uid, u32>,
     /// Nodes on which something may have to leave.
     pub(crate) suspects: BTreeSet<NodeIdx>,
@@ -102,7 +102,7 @@ impl Sched {
             reservations: BTreeMap::new(),
             nominations: BTreeMap::new(),
             stopping: 0,
-            consenting: 0,
+            consenting: Consenting::default(),
             disrupted: Map::default(),
             suspects: BTreeSet::new(),
             growing: BTreeSet::new(),
@@ -226,8 +226,16 @@ impl Sched {
 
     fn set_node(&mut self, spec: &NodeSpec) {
         let pool = self.cluster.pool_or_new(&spec.pool);
-        self.pool_order = self.cluster.pools_by_name();
+        if self.pool_order.len() + 1 != self.cluster.pools.len() {
+            self.pool_order = self.cluster.pools_by_name();
+        }
         let node = self.node_or_new(spec.id);
+        let lanes = self.cluster.pool(pool).extended.len();
+        let declared = self.cluster.declare(spec, pool);
+        if self.cluster.is_known(node, spec, pool, &declared) {
+            // What was planned for it stays planned, and nobody has anything new to try.
+            return;
+        }
         let held: Vec<u16> = self.holders[node.0 as usize]
             .iter()
             .flat_map(|(task, slot)| {
@@ -254,12 +262,11 @@ impl Sched {
                 None => u16::MAX,
             });
         }
-        let lanes = self.cluster.pool(pool).extended.len();
         self.without_holders(node, |sched| {
             if !moved.iter().copied().eq(0..moved.len() as u16) {
                 sched.renumber_devices(node, &moved);
             }
-            sched.cluster.set_node(spec, pool, missing);
+            sched.cluster.set_node(spec, pool, declared, missing);
             sched.cells_stale = true;
             sched.domains.node_changed(node, &sched.cluster);
         });
@@ -575,9 +582,8 @@ impl Sched {
         self.growing.remove(&idx);
         self.elastic.remove(&idx);
         self.forget_shrinking(idx);
-        let task = self.tasks.get(idx);
-        if task.stage != Stage::Waiting && task.preemptible {
-            self.consenting -= 1;
+        if self.tasks.get(idx).stage != Stage::Waiting {
+            self.count_consent(idx, false);
         }
         if let Some(task) = self.tasks.remove(idx) {
             for class in self.classes.release(task.shape) {
@@ -612,9 +618,9 @@ impl Sched {
         }
         let mut task = self.make_task(running.spec, Stage::Running);
         task.started = running.started;
-        self.consenting += usize::from(task.preemptible);
         let groups = self.classes.shape(task.shape).parts.len();
         let idx = self.tasks.insert(task);
+        self.count_consent(idx, true);
         let mut placements = running.placements;
         placements.sort_by_key(|placement| placement.slot);
         placements.dedup_by_key(|placement| placement.slot);

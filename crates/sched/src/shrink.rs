@@ -88,7 +88,11 @@ impl Sched {
             .iter()
             .map(|idx| (*idx, self.tasks.get(*idx)))
             .filter(|(idx, task)| {
-                *idx != claimant.task && task.stage == Stage::Running && task.evicting().is_none()
+                let parts = &self.classes.shape(task.shape).parts;
+                let least: usize = parts.iter().map(|part| part.min as usize).sum();
+                let has_more = task.held.len() > least;
+                let runs = task.stage == Stage::Running && task.evicting().is_none();
+                has_more && runs && *idx != claimant.task
             })
             .map(|(idx, task)| (task.priority, std::cmp::Reverse(task.started), task.id, idx))
             .collect();

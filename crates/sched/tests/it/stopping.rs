@@ -247,3 +247,151 @@ fn an_elastic_job_grows_into_what_is_left() {
          grow b: 0.1@1 0.2@1 0.3@1",
     );
 }
+
+#[test]
+fn who_loses_the_work_of_many_gpus_costs_more_than_who_loses_that_of_one() {
+    check(
+        "pool p
+         node 1 p cpu=64 gpus=8
+         queue owner guaranteed.gpu=1
+         queue guest
+         job large guest gpu=7 preemptible
+         decide
+         wait 10m
+         job small guest gpu=1 preemptible
+         decide
+         wait 50m
+         job mine owner gpu=1
+         decide",
+        "start large: 0.0@1[g0 g1 g2 g3 g4 g5 g6]
+         start small: 0.0@1[g7]
+         evict small for mine: reclaimed for a guaranteed quota
+         nominate mine: 1",
+    );
+    // Six times the time on a seventh of the GPUs is less than it, although it ran longer.
+    check(
+        "pool p
+         node 1 p cpu=64 gpus=8
+         queue owner guaranteed.gpu=1
+         queue guest
+         job small guest gpu=1 preemptible
+         decide
+         wait 50m
+         job large guest gpu=7 preemptible
+         decide
+         wait 10m
+         job mine owner gpu=1
+         decide",
+        "start small: 0.0@1[g0]
+         start large: 0.0@1[g4 g5 g6 g7 g1 g2 g3]
+         evict small for mine: reclaimed for a guaranteed quota
+         nominate mine: 1",
+    );
+}
+
+/// The look before the search errs on one side only: each of the rights is found by it.
+#[test]
+fn a_claim_that_nothing_but_one_right_allows_is_made() {
+    // A lower priority below the claimant's queue.
+    check(
+        "pool p
+         node 1 p cpu=2
+         queue top
+         queue leaf parent=top
+         job low leaf cpu=2 preemptible
+         decide
+         wait 1m
+         job high top cpu=1 prio=1
+         decide",
+        "start low: 0.0@1
+         evict low for high: preempted by a higher priority
+         nominate high: 1",
+    );
+    // A guarantee of a queue above the claimant's, against the child of another.
+    check(
+        "pool p
+         node 1 p cpu=2
+         queue org guaranteed.cpu=1
+         queue team parent=org
+         queue guests
+         queue guest parent=guests
+         job loan guest cpu=2
+         decide
+         job mine team cpu=1
+         decide",
+        "start loan: 0.0@1
+         evict loan for mine: reclaimed for a guaranteed quota
+         nominate mine: 1",
+    );
+    // A queue that nobody described is a rival too.
+    check(
+        "pool p
+         node 1 p cpu=2
+         queue gone
+         queue mine guaranteed.cpu=1
+         job loan gone cpu=2
+         decide
+         noqueue gone
+         job own mine cpu=1
+         decide",
+        "start loan: 0.0@1
+         evict loan for own: reclaimed for a guaranteed quota
+         nominate own: 1",
+    );
+}
+
+#[test]
+fn what_leaves_for_another_does_not_make_its_neighbour_cheap() {
+    check(
+        "pool p
+         node 1 p cpu=2
+         node 2 p cpu=2
+         queue owner guaranteed.cpu=4
+         queue guest
+         job saves1 guest cpu=1 checkpoints
+         job loses guest cpu=1
+         job saves2 guest cpu=1 checkpoints
+         job saves3 guest cpu=1 checkpoints
+         decide
+         wait 1h
+         job first owner cpu=1
+         decide
+         job second owner cpu=1
+         decide",
+        "start saves1: 0.0@1
+         start loses: 0.0@1
+         start saves2: 0.0@2
+         start saves3: 0.0@2
+         evict saves1 for first: reclaimed for a guaranteed quota
+         nominate first: 1
+         evict saves2 for second: reclaimed for a guaranteed quota
+         nominate second: 2",
+    );
+}
+
+#[test]
+fn a_node_that_says_the_same_again_disturbs_no_plan() {
+    check(
+        "pool p
+         node 1 p cpu=8 gpus=2 rack=a
+         queue owner guaranteed.gpu=2
+         queue guest
+         job loan guest gpu=2
+         decide
+         job mine owner gpu=2
+         decide
+         node 1 p cpu=8 gpus=2 rack=a
+         decide
+         end loan
+         decide
+         node 1 p cpu=8 gpus=2 rack=b
+         decide
+         node 1 p cpu=8 gpus=1 sick=1 rack=b
+         decide",
+        "start loan: 0.0@1[g0 g1]
+         evict loan for mine: reclaimed for a guaranteed quota
+         nominate mine: 1
+         start mine: 0.0@1[g0 g1]
+         evict mine: its node or device is drained",
+    );
+}

@@ -1,0 +1,130 @@
+//! A quick look whether a claim could succeed at all, before the search for room looks at every task of a pool.
+//!
+//! Where nobody may stop anybody (one queue and one priority, a lender within his guarantee), whoever waits is
+//! refused again at every gain. Each such refusal asks only what queues use and which priorities consent; the
+//! search would look at all that runs, and find nothing. The look may err on one side: it may allow a search that
+//! finds nobody, and never spares one that would.
+
+use crate::claims::Claimant;
+use crate::decide::{SHARE_ONE, scale};
+use crate::event::QueueOrder;
+use crate::ledger::QueueIdx;
+use crate::sched::Sched;
+use crate::task::TaskIdx;
+use std::collections::BTreeMap;
+
+/// How many tasks hold something and consent to being stopped, by queue and priority.
+#[derive(Debug, Default)]
+pub(crate) struct Consenting {
+    counts: BTreeMap<(QueueIdx, i32), u32>,
+}
+
+impl Consenting {
+    fn count(&mut self, queue: QueueIdx, priority: i32, add: bool) {
+        let count = self.counts.entry((queue, priority)).or_default();
+        *count = if add { *count + 1 } else { *count - 1 };
+        if *count == 0 {
+            self.counts.remove(&(queue, priority));
+        }
+    }
+
+    /// Whether anybody of the queue itself consents who has less than this priority.
+    fn is_below(&self, queue: QueueIdx, priority: i32) -> bool {
+        let mut below = self.counts.range((queue, i32::MIN)..(queue, priority));
+        below.next().is_some()
+    }
+}
+
+impl Sched {
+    /// Notes that a task began to hold seats, or holds none any more.
+    pub(crate) fn count_consent(&mut self, idx: TaskIdx, add: bool) {
+        let task = self.tasks.get(idx);
+        if task.preemptible {
+            let (queue, priority) = (task.queue, task.priority);
+            self.consenting.count(queue, priority, add);
+        }
+    }
+
+    /// Whether anybody could be stopped for a claim.
+    pub(crate) fn has_claims(&mut self, claimant: &Claimant) -> bool {
+        let by_priority = self.tasks.get(claimant.task).rule != QueueOrder::Fifo;
+        (by_priority && self.has_lower(claimant))
+            || self.has_cells(claimant)
+            || self.has_debtors(claimant)
+    }
+
+    /// Whether anybody with less priority consents in the claimant's queue, above it or below it.
+    fn has_lower(&self, claimant: &Claimant) -> bool {
+        let above = self.ledger.queue(claimant.queue).path.iter().copied();
+        if above
+            .into_iter()
+            .any(|queue| self.consenting.is_below(queue, claimant.priority))
+        {
+            return true;
+        }
+        let mut below = self.ledger.queue(claimant.queue).children.clone();
+        let mut looked_at = 0;
+        while let Some(queue) = below.pop() {
+            looked_at += 1;
+            // A circle of parents would go on for ever.
+            let too_many = looked_at > self.ledger.queues.len();
+            if too_many || self.consenting.is_below(queue, claimant.priority) {
+                return true;
+            }
+            below.extend(&self.ledger.queue(queue).children);
+        }
+        false
+    }
+
+    /// Whether any node of the pool is guaranteed whole to a queue of the claimant.
+    fn has_cells(&self, claimant: &Claimant) -> bool {
+        let path = &self.ledger.queue(claimant.queue).path;
+        self.cells.iter().any(|(node, owner)| {
+            self.cluster.nodes.pool[node.0 as usize] == claimant.pool && path.contains(owner)
+        })
+    }
+
+    /// Whether any queue beside the claimant's path uses more than it is guaranteed while the claimant is within his
+    /// own guarantee, or would stay ahead of him by its share.
+    fn has_debtors(&mut self, claimant: &Claimant) -> bool {
+        let (pool, lane) = (claimant.pool, claimant.lane());
+        let ask = claimant.ask.0[lane];
+        let whole = self.cluster.pool(pool).capacity.0[lane];
+        let path = self.ledger.queue(claimant.queue).path.clone();
+        for (at, ours) in path.iter().enumerate() {
+            let used = self.ledger.staying(*ours, pool).0[lane];
+            let lines = self.ledger.lines(*ours, pool, &self.cluster);
+            let (guaranteed, weight) = (lines.guaranteed.0[lane], lines.weight.max(1));
+            let is_owed = guaranteed > 0 && used + ask <= guaranteed;
+            let share = |used: i64, guaranteed: i64, weight: i64| {
+                scale((used - guaranteed).max(0), whole).min(SHARE_ONE * 1_000) / weight
+            };
+            let ours_after = share(used + ask, guaranteed, weight);
+            let beside = match path.get(at + 1) {
+                Some(parent) => self.ledger.queue(*parent).children.len(),
+                None => self.ledger.tops.len(),
+            };
+            for number in 0..beside {
+                let theirs = match path.get(at + 1) {
+                    Some(parent) => self.ledger.queue(*parent).children[number],
+                    None => self.ledger.tops[number],
+                };
+                if theirs == *ours {
+                    continue;
+                }
+                let used = self.ledger.staying(theirs, pool).0[lane];
+                if used <= 0 {
+                    continue;
+                }
+                let lines = self.ledger.lines(theirs, pool, &self.cluster);
+                let (guaranteed, weight) = (lines.guaranteed.0[lane], lines.weight.max(1));
+                let owes = is_owed && used > guaranteed;
+                // Whatever its victim gives leaves it less: what it has now is the most.
+                if owes || ours_after < share(used, guaranteed, weight) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+}
