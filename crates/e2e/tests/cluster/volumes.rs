@@ -52,23 +52,37 @@ impl Drop for Paper {
     }
 }
 
+/// Nobody there ends a pod: what a kubelet would do is done by hand.
+fn end_on_paper() {
+    let all = listed(&["pods", "-l", "app.kubernetes.io/managed-by=moonshot"]);
+    let there = all.iter().filter(|pod| pod["spec"]["nodeName"] == PAPER);
+    for name in there.filter_map(|pod| pod["metadata"]["name"].as_str()) {
+        let unguarded = r#"{"metadata": {"finalizers": null}}"#;
+        kubectl(&["patch", "pod", name, "--type=merge", "-p", unguarded], "");
+        let words = ["delete", "pod", name, "--force", "--grace-period=0"];
+        kubectl(&[&words[..], &["--wait=false", "--ignore-not-found"]].concat(), "");
+    }
+}
+
 /// A Job that keeps its first attempt's number and waits to be killed; the next one says what it found.
-fn job(name: &str, more: &str) -> String {
+fn job(name: &str, n_replicas: u32) -> String {
     format!(
         "apiVersion: moonshot/v1
 kind: Job
 metadata: {{name: {name}}}
 spec:
   checkpoint: true
-  {more}
-  command:
-    - sh
-    - -c
-    - |
-      if [ -e $MOONSHOT_CHECKPOINT/step ]; then echo found `cat $MOONSHOT_CHECKPOINT/step` in $MOONSHOT_ATTEMPT; exit 0; fi
-      echo $MOONSHOT_ATTEMPT > $MOONSHOT_CHECKPOINT/step
-      echo kept
-      sleep 100000
+  groups:
+    - name: worker
+      replicas: {n_replicas}
+      command:
+        - sh
+        - -c
+        - |
+          if [ -e $MOONSHOT_CHECKPOINT/step ]; then echo found `cat $MOONSHOT_CHECKPOINT/step` in $MOONSHOT_ATTEMPT; exit 0; fi
+          echo $MOONSHOT_ATTEMPT > $MOONSHOT_CHECKPOINT/step
+          echo kept
+          sleep 100000
 "
     )
 }
@@ -105,7 +119,7 @@ fn a_killed_job_finds_what_it_kept_and_takes_its_claim_along() {
         ("MOONSHOT_CHECKPOINT_SIZE", "1Mi"),
         ("MOONSHOT_CONTENT_GRACE", "2s"),
     ]);
-    installation.apply(&job("killed", ""));
+    installation.apply(&job("killed", 1));
     eventually("it has kept something", PATIENCE, || {
         said(&installation, "killed").contains("kept")
     });
@@ -137,7 +151,7 @@ fn a_job_goes_where_there_is_a_volume_for_it() {
             ("MOONSHOT_CONTENT_GRACE", "2s"),
         ]);
         paper.be_ready();
-        installation.apply(&job(name, ""));
+        installation.apply(&job(name, 1));
         eventually("its pod has its node", PATIENCE, || {
             paper.be_ready();
             !nodes_of(name).is_empty()
@@ -145,7 +159,7 @@ fn a_job_goes_where_there_is_a_volume_for_it() {
         assert_eq!(nodes_of(name), [node]);
         // No other volume is there: the next one waits outside, and holds nothing.
         let second = format!("{name}-2");
-        installation.apply(&job(&second, ""));
+        installation.apply(&job(&second, 1));
         eventually("it is said why the second waits", PATIENCE, || {
             paper.be_ready();
             let why = installation.run(&["why", &format!("job/{second}")]).stdout;
@@ -155,10 +169,7 @@ fn a_job_goes_where_there_is_a_volume_for_it() {
             installation.run(&["delete", "job", name]).ok();
         }
         if node == PAPER {
-            // Nobody there ends a pod.
-            let ours = ["-l", "app.kubernetes.io/managed-by=moonshot"];
-            let words = ["delete", "pods", "--force", "--grace-period=0"];
-            kubectl(&[&words[..], &ours].concat(), "");
+            end_on_paper();
         }
         eventually("its claim goes with it", PATIENCE, || claims().is_empty());
     }
@@ -167,7 +178,7 @@ fn a_job_goes_where_there_is_a_volume_for_it() {
 #[test]
 fn a_job_that_cannot_keep_anything_says_why() {
     let installation = up_with(&[("MOONSHOT_CONTENT_GRACE", "2s")]);
-    installation.apply(&job("classless", ""));
+    installation.apply(&job("classless", 1));
     let why = || installation.run(&["why", "job/classless"]).stdout;
     eventually("it is said what is missing", PATIENCE, || {
         let why = why();
@@ -180,7 +191,7 @@ fn a_job_that_cannot_keep_anything_says_why() {
     installation.run(&["delete", "job", "classless"]).ok();
 
     // One directory for two replicas, where one node at a time may write it.
-    installation.apply(&job("pair", "replicas: 2"));
+    installation.apply(&job("pair", 2));
     let ended = installation.wait_for("job", "pair", &["Failed"], PATIENCE);
     assert_eq!(ended["status"]["reason"], "Unsupported");
     let message = ended["status"]["message"].as_str().unwrap_or_default();
@@ -204,8 +215,10 @@ kind: Job
 metadata: {name: shared}
 spec:
   checkpoint: true
-  replicas: 2
-  command: [sh, -c, 'touch $MOONSHOT_CHECKPOINT/`hostname`; until [ `ls $MOONSHOT_CHECKPOINT | wc -l` -ge 2 ]; do sleep 0.1; done']
+  groups:
+    - name: worker
+      replicas: 2
+      command: [sh, -c, 'touch $MOONSHOT_CHECKPOINT/`hostname`; until [ `ls $MOONSHOT_CHECKPOINT | wc -l` -ge 2 ]; do sleep 0.1; done']
 ",
     );
     installation.wait_for("job", "shared", &["Succeeded"], PATIENCE);
