@@ -95,12 +95,12 @@ async fn a_replica_that_its_volume_does_not_reach_is_placed_again() {
     stage.end(&key).await;
 
     // Somebody takes the volume away by force.
+    kubectl(&["delete", "pv", &volume, "--wait=false"], "");
     let unguarded = r#"{"metadata": {"finalizers": null}}"#;
     kubectl(
         &["patch", "pv", &volume, "--type=merge", "-p", unguarded],
         "",
     );
-    kubectl(&["delete", "pv", &volume], "");
     let (fourth, key) = again(&group, 4, &node);
     stage.ensure(&fourth).await;
     let waiting = stage.report(&key, |report| report.unready.is_some()).await;
