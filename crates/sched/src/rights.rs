@@ -55,11 +55,8 @@ impl Sched {
 
     /// Whether anybody with less priority consents in the claimant's queue, above it or below it.
     fn has_lower(&self, claimant: &Claimant) -> bool {
-        let above = self.ledger.queue(claimant.queue).path.iter().copied();
-        if above
-            .into_iter()
-            .any(|queue| self.consenting.is_below(queue, claimant.priority))
-        {
+        let mut path = self.ledger.queue(claimant.queue).path.iter();
+        if path.any(|queue| self.consenting.is_below(*queue, claimant.priority)) {
             return true;
         }
         let mut below = self.ledger.queue(claimant.queue).children.clone();

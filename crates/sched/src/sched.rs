@@ -710,6 +710,10 @@ impl Sched {
         let holders = &mut self.holders[node];
         if let Some(at) = holders.iter().position(|holder| *holder == (idx, slot)) {
             holders.swap_remove(at);
+            // A node that once had many small tasks does not keep room for them for ever.
+            if holders.capacity() > 4 * holders.len().max(4) {
+                holders.shrink_to(2 * holders.len());
+            }
         }
         let pool = self.cluster.nodes.pool[node];
         self.cluster.pool_mut(pool).gains += 1;

@@ -29,7 +29,13 @@ impl Seats {
     }
 
     pub(crate) fn remove(&mut self, at: usize) -> Held {
-        self.many().remove(at)
+        match std::mem::take(self) {
+            Seats::One(held) if at == 0 => held,
+            seats => {
+                *self = seats;
+                self.many().remove(at)
+            }
+        }
     }
 
     fn many(&mut self) -> &mut Vec<Held> {

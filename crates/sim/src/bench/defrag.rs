@@ -21,8 +21,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// The openb cluster, filled until arrivals ask for 130 % of it, after a part of the tasks ended.
-    fn holed(machines: &[Machine], pods: &[Pod], defrag: Option<Defrag>, seed: u64) -> Self {
+    fn empty(machines: &[Machine], defrag: Option<Defrag>) -> Self {
         let mut core = Sched::new(Config {
             models: ModelOrder::AfterFragmentation,
             backfill: Backfill::Never,
@@ -32,12 +31,17 @@ impl Cluster {
         for event in openb::core_events(machines) {
             core.apply(event);
         }
-        let mut cluster = Self {
+        Self {
             core,
             running: Vec::new(),
             arrived: Vec::new(),
             now: Time::from_ms(1),
-        };
+        }
+    }
+
+    /// The openb cluster, filled until arrivals ask for 130 % of it, after a part of the tasks ended.
+    fn holed(machines: &[Machine], pods: &[Pod], defrag: Option<Defrag>, seed: u64) -> Self {
+        let mut cluster = Self::empty(machines, defrag);
         for pod in openb::arrivals(machines, pods, seed) {
             cluster.arrive(pod);
         }
@@ -46,6 +50,18 @@ impl Cluster {
         let stay = cluster.running.len() * (100 - DEPART_PERCENT) / 100;
         for (_, task) in cluster.running.split_off(stay) {
             cluster.end(task);
+        }
+        cluster
+    }
+
+    /// The same tasks as another cluster's, all placed afresh in the order of their arrival: as if everything could be moved.
+    fn repacked(machines: &[Machine], other: &Self) -> Self {
+        let mut cluster = Self::empty(machines, None);
+        let mut numbers: Vec<usize> = other.running.iter().map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            let placed = cluster.arrive(other.arrived[number].clone());
+            assert!(placed, "a part of what fitted fits");
         }
         cluster
     }
@@ -144,24 +160,23 @@ pub(crate) fn defrag(effort: Effort) -> Result<Vec<Line>, BenchError> {
         horizon: Span::from_secs(3_600),
     };
     let (mut with, mut without, mut moved) = (0.0, 0.0, 0.0);
+    let (mut afresh, mut from_empty) = (0.0, 0.0);
     for seed in 42..42 + seeds {
-        for defrag in [None, Some(rule)] {
-            let mut cluster = Cluster::holed(&machines, &pods, defrag, seed);
-            if defrag.is_some() {
-                let tasks = cluster.running.len();
-                moved += cluster.join() as f64 * 100.0 / tasks as f64;
-            }
-            // The same arrivals for both, other ones than those that filled the cluster.
+        // The same arrivals for all, other ones than those that filled the cluster.
+        let filled = |mut cluster: Cluster| {
             for pod in openb::arrivals(&machines, &pods, seed + 1_000) {
                 cluster.arrive(pod);
             }
-            let sum = if defrag.is_some() {
-                &mut with
-            } else {
-                &mut without
-            };
-            *sum += cluster.percent(&machines);
-        }
+            cluster.percent(&machines)
+        };
+        let holed = Cluster::holed(&machines, &pods, None, seed);
+        afresh += filled(Cluster::repacked(&machines, &holed));
+        from_empty += filled(Cluster::empty(&machines, None));
+        without += filled(holed);
+        let mut joined = Cluster::holed(&machines, &pods, Some(rule), seed);
+        let tasks = joined.running.len();
+        moved += joined.join() as f64 * 100.0 / tasks as f64;
+        with += filled(joined);
     }
     let n = seeds as f64;
     let case = format!("openb, {DEPART_PERCENT} % ended, {seeds} seeds");
@@ -185,6 +200,22 @@ pub(crate) fn defrag(effort: Effort) -> Result<Vec<Line>, BenchError> {
         )
         .peer("without moves", 0.0)
         .aim(2.0),
+        Line::new(
+            ID,
+            case.clone(),
+            "gain_if_all_were_placed_afresh",
+            (afresh - without) / n,
+            "points",
+            Better::Higher,
+        ),
+        Line::new(
+            ID,
+            case.clone(),
+            "allocation_from_empty",
+            from_empty / n,
+            "%",
+            Better::Higher,
+        ),
         Line::new(ID, case, "moved", moved / n, "%", Better::Lower).aim(MOVED_PERCENT),
     ])
 }

@@ -5,13 +5,17 @@ use super::cluster::{arrive, cluster, commit, ms, per_second, percentile_ms, tas
 use super::{BenchError, Better, Effort, Line};
 use base::Time;
 use sched::*;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
+/// How often the calibrator and the core take turns.
+const TURNS: u64 = 20;
+
 /// Pods of sixteen kinds, one by one.
-fn pods(core: &mut Sched, count: u64) -> (u64, Vec<Duration>) {
+fn pods(core: &mut Sched, numbers: Range<u64>) -> (u64, Vec<Duration>) {
     let mut placed = 0;
-    let mut took = Vec::with_capacity(count as usize);
-    for number in 0..count {
+    let mut took = Vec::with_capacity(numbers.clone().count());
+    for number in numbers {
         let spec = task(number, "a", 250 * (1 + number % 16), 0, 1);
         let (decisions, spent) = arrive(core, spec);
         placed += decisions.len() as u64;
@@ -22,17 +26,27 @@ fn pods(core: &mut Sched, count: u64) -> (u64, Vec<Duration>) {
 
 pub(crate) fn basic(_: Effort) -> Result<Vec<Line>, BenchError> {
     const ID: &str = "sched.basic";
-    // The noise of the machine is shared fairly: calibrator, core, calibrator.
-    let before = calibrate(5_000, 50_000);
-    let (placed, mut took) = pods(&mut cluster(5_000, 0, 50), 50_000);
-    let yardstick = (before + calibrate(5_000, 50_000)) / 2.0;
+    // The noise of the machine is shared fairly: the calibrator and the core take turns, and the middle of the ratios counts.
+    let mut core = cluster(5_000, 0, 50);
+    let (mut placed, mut took, mut ratios) = (0, Vec::new(), Vec::new());
+    for turn in 0..TURNS {
+        let yardstick = calibrate(5_000, 50_000 / TURNS);
+        let numbers = turn * 50_000 / TURNS..(turn + 1) * 50_000 / TURNS;
+        let (now_placed, now_took) = pods(&mut core, numbers);
+        ratios.push(per_second(now_placed, now_took.iter().sum()) / yardstick);
+        placed += now_placed;
+        took.extend(now_took);
+    }
+    drop(core);
+    ratios.sort_by(f64::total_cmp);
+    let ratio = ratios[ratios.len() / 2];
     let rate = per_second(placed, took.iter().sum());
     let case = "5000n-50000p";
     let mut lines = vec![
         Line::new(ID, case, "decisions_per_s", rate, "1/s", Better::Higher)
             .peer("kube-scheduler CI floor", 810.0)
             .aim(50_000.0),
-        Line::new(ID, case, "ratio", rate / yardstick, "x", Better::Higher)
+        Line::new(ID, case, "ratio", ratio, "x", Better::Higher)
             .peer("calibrator", 1.0)
             .aim(0.6),
         Line::new(
@@ -44,7 +58,7 @@ pub(crate) fn basic(_: Effort) -> Result<Vec<Line>, BenchError> {
             Better::Lower,
         ),
     ];
-    let (placed, mut took) = pods(&mut cluster(100_000, 0, 1_000), 20_000);
+    let (placed, mut took) = pods(&mut cluster(100_000, 0, 1_000), 0..20_000);
     let rate = per_second(placed, took.iter().sum());
     let case = "100000n-20000p";
     lines.push(Line::new(
