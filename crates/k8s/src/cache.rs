@@ -144,10 +144,12 @@ impl Cache {
             self.journal.remove_foreign(&old);
         }
         let is_asked = self.tell_other(&inner, &other);
-        let has_claims = !other.claims.is_empty();
+        // Which claims somebody waits with decides about labels of nodes.
+        let is_news =
+            before.as_ref().is_some_and(Other::waits_with_claims) != other.waits_with_claims();
         inner.others.insert(place.clone(), other);
         inner.use_claims(&place, true);
-        if has_claims {
+        if is_news {
             self.tell_sites(&mut inner);
         }
         drop(inner);
@@ -162,6 +164,9 @@ impl Cache {
         let Some(other) = inner.others.remove(place) else {
             return;
         };
+        if other.waits_with_claims() {
+            self.tell_sites(&mut inner);
+        }
         self.uses(&mut inner, other.usage, None);
         if let Some((pod, _)) = other.foreign {
             self.journal.remove_foreign(&pod.pod.uid);

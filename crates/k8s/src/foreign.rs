@@ -124,6 +124,12 @@ impl Other {
             is_there,
         })
     }
+
+    /// It waits for a node from us, and names claims.
+    pub(crate) fn waits_with_claims(&self) -> bool {
+        let waits = |pod: &ForeignPod| pod.node.is_none() && !pod.is_over;
+        !self.claims.is_empty() && self.foreign.as_ref().is_some_and(|(pod, _)| waits(pod))
+    }
 }
 
 /// A label or, where there is none, an annotation.

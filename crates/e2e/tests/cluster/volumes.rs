@@ -60,7 +60,10 @@ fn end_on_paper() {
         let unguarded = r#"{"metadata": {"finalizers": null}}"#;
         kubectl(&["patch", "pod", name, "--type=merge", "-p", unguarded], "");
         let words = ["delete", "pod", name, "--force", "--grace-period=0"];
-        kubectl(&[&words[..], &["--wait=false", "--ignore-not-found"]].concat(), "");
+        kubectl(
+            &[&words[..], &["--wait=false", "--ignore-not-found"]].concat(),
+            "",
+        );
     }
 }
 

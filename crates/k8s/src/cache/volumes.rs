@@ -220,11 +220,7 @@ impl Inner {
         let Some(other) = self.others.get(pod) else {
             return;
         };
-        let waits = other
-            .foreign
-            .as_ref()
-            .is_some_and(|(pod, _)| pod.node.is_none() && !pod.is_over);
-        let list = match (waits, other.is_there) {
+        let list = match (other.waits_with_claims(), other.is_there) {
             (true, _) => &mut self.waiting,
             (false, true) => &mut self.used,
             (false, false) => return,

@@ -3,10 +3,10 @@
 use crate::fixture::{at, group, job, job_spec};
 use crate::job_model::World;
 use base::{Bytes, Index, Span};
-use engine::{Cause, DeviceGrant, Mount, MountSource};
+use engine::{Cause, DeviceGrant, Mount, MountSource, Phase};
 use expect_test::{Expect, expect};
 use plan::{
-    Framework, Intent, JobAction, JobSpec, Restart, RetrySpec, Stage, Success, SuccessRule,
+    Framework, Intent, JobAction, JobSpec, Restart, RetrySpec, Sight, Stage, Success, SuccessRule,
     UnitKey, plan_job,
 };
 
@@ -728,6 +728,41 @@ fn what_an_engine_is_asked_for() {
           ROLE_WORLD_SIZE=2
     "#]]
     .assert_eq(&text);
+}
+
+/// With a retry limit of 0, the attempt after a wrong place is not one of them; what is waited for is in the status.
+#[test]
+fn a_misplaced_replica_is_placed_again_and_nobody_pays() {
+    let mut spec = job_spec(vec![group("worker", 1, 1)], Restart::Gang);
+    no_retry(&mut spec);
+    let mut story = Story::of(spec);
+    story.plan();
+    story.admit(0);
+    for sight in story.world.input.replicas.values_mut() {
+        if let Sight::Seen(seen) = sight {
+            seen.phase = Phase::Preparing;
+            seen.unready = Some("its volume is being made".to_owned());
+        }
+    }
+    let plan = plan_job(&story.world.input, story.world.now);
+    assert_eq!(
+        plan.status.reason.sentence,
+        "its replicas are being started; worker/0 waits: its volume is being made"
+    );
+    story.text.clear();
+    story.end("worker", 0, Cause::Misplaced);
+    assert!(
+        story.text.contains("(charged 0, faults 1)"),
+        "{}",
+        story.text
+    );
+    assert!(
+        story
+            .text
+            .contains("submit gang attempt 2, first in its queue"),
+        "{}",
+        story.text
+    );
 }
 
 #[test]
