@@ -59,7 +59,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tar", &["pack", "k8s", "pod", "xtask"]),
     ("axum", &["server"]),
     ("clap", &["moonshot"]),
-    ("reqwest", &["client"]),
+    // The store has it beneath opendal already.
+    ("reqwest", &["client", "store"]),
     ("kube", &["k8s"]),
     ("k8s-openapi", &["k8s"]),
     ("ureq", &["pod"]),
