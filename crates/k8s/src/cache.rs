@@ -464,6 +464,8 @@ impl Cache {
             .filter(|group| !inner.sizes.contains_key(group))
             .collect();
         todo.extend(unknown.into_iter().cloned().map(Todo::Size));
+        let unheard = inner.volumes.unheard(inner.waiting.keys());
+        todo.extend(unheard.cloned().map(Box::new).map(Todo::Hear));
         for holder in inner.holders.values().filter(|holder| !holder.is_deleting) {
             let mut free = Vec::new();
             for slot in &holder.group.slots {

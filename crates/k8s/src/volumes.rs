@@ -20,6 +20,8 @@ use tokio::time::Instant;
 const REACHED: &str = "reachable";
 /// The label of nodes where a first checkpoint can be kept.
 const NEW: &str = "volume/new-checkpoint";
+/// Claims that are asked about in one round.
+const UNHEARD_MAX: usize = 16;
 /// What Kubernetes says of a claim is asked again after this.
 const SAID_AGE: Duration = Duration::from_secs(5);
 
@@ -382,6 +384,25 @@ impl Volumes {
                 .said
                 .get(&claim.uid)
                 .is_none_or(|(at, _)| at.elapsed() > SAID_AGE)
+    }
+
+    /// Some of these claims that are asked about next: those that keep pods outside, for the others are asked about with their pods.
+    pub(crate) fn unheard<'a>(
+        &'a self,
+        places: impl Iterator<Item = &'a Place> + 'a,
+    ) -> impl Iterator<Item = &'a Claim> {
+        let hindered = |place: &Place| {
+            let claim = place.clone();
+            self.hindered(&Named {
+                claim,
+                for_pod: None,
+            })
+            .is_some()
+        };
+        let claims = places.filter_map(|place| self.claims.get(place));
+        claims
+            .filter(move |claim| self.is_unheard(claim) && hindered(&claim.place))
+            .take(UNHEARD_MAX)
     }
 
     /// What it said; whether that is news.

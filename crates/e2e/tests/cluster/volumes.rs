@@ -345,6 +345,9 @@ fn foreign_pods_are_told_what_their_claims_lack() {
     eventually("it is told that its claim is not bound", PATIENCE, || {
         is_told("unbound", "the claim `default/unbound` is not bound yet")
     });
+    eventually("with Kubernetes' own words", PATIENCE, || {
+        is_told("unbound", "Kubernetes says: ExternalProvisioning")
+    });
     assert!(pods("test=volumes").iter().all(|(_, node)| node.is_none()));
     kubectl(
         &["apply", "-f", "-"],

@@ -757,9 +757,7 @@ fn a_misplaced_replica_is_placed_again_and_nobody_pays() {
         story.text
     );
     assert!(
-        story
-            .text
-            .contains("submit gang attempt 2, first in its queue"),
+        story.text.contains("submit gang attempt 2\n"),
         "{}",
         story.text
     );
