@@ -7,7 +7,6 @@
 //! between two events are finite: `docs/decisions/0010-evictions-are-finite.md` says what of it is proved.
 
 use crate::amount::{Amount, CPU, GPU};
-use crate::decide::{SHARE_ONE, scale};
 use crate::decision::EvictReason;
 use crate::event::QueueOrder;
 use crate::ledger::QueueIdx;
@@ -84,29 +83,18 @@ impl Sched {
         if self.is_in_a_cell_of(claimant, victim, lane) {
             return Some(EvictReason::Reclaimed);
         }
-        let pool = claimant.pool;
         let ask = claimant.ask.0[lane];
-        let used = self.ledger.staying(ours, pool).0[lane];
-        let lines = self.ledger.lines(ours, pool, &self.cluster);
-        let (guaranteed, weight) = (lines.guaranteed.0[lane], lines.weight.max(1));
-        let their_used = self.ledger.staying(theirs, pool).0[lane];
-        let lines = self.ledger.lines(theirs, pool, &self.cluster);
-        let (their_guaranteed, their_weight) = (lines.guaranteed.0[lane], lines.weight.max(1));
-        if guaranteed > 0 && used + ask <= guaranteed {
+        let ours = self.standing(ours, claimant.pool, lane);
+        let theirs = self.standing(theirs, claimant.pool, lane);
+        if ours.is_owed(ask) {
             // The promise was made to us; whoever is over his own has it on loan.
-            return (their_used > their_guaranteed).then_some(EvictReason::Reclaimed);
+            return theirs.owes().then_some(EvictReason::Reclaimed);
         }
         if !consents || claimant.patient {
             return None;
         }
-        let whole = self.cluster.pool(pool).capacity.0[lane];
-        let share = |used: i64, guaranteed: i64, weight: i64| {
-            scale((used - guaranteed).max(0), whole).min(SHARE_ONE * 1_000) / weight
-        };
-        let ours_after = share(used + ask, guaranteed, weight);
-        let theirs_after = share(their_used - gives, their_guaranteed, their_weight);
         // They stay ahead of us even afterwards; equal is not ahead, so nothing goes back and forth.
-        (ours_after < theirs_after).then_some(EvictReason::FairShare)
+        (ours.share_with(ask) < theirs.share_with(-gives)).then_some(EvictReason::FairShare)
     }
 
     /// Whether a task stays within what its side of the tree is guaranteed against the side of another,
@@ -236,27 +224,17 @@ impl Sched {
         let Some((ours, theirs)) = self.ledger.rivals(claimant.queue, queue) else {
             return (priority <= claimant.priority).then_some(EvictReason::Preempted);
         };
-        let (pool, lane) = (claimant.pool, claimant.lane());
+        let lane = claimant.lane();
         let ask = claimant.ask.0[lane];
-        let used = self.ledger.staying(ours, pool).0[lane];
-        let lines = self.ledger.lines(ours, pool, &self.cluster);
-        let (guaranteed, weight) = (lines.guaranteed.0[lane], lines.weight.max(1));
-        let their_used = self.ledger.staying(theirs, pool).0[lane];
-        let lines = self.ledger.lines(theirs, pool, &self.cluster);
-        let (their_guaranteed, their_weight) = (lines.guaranteed.0[lane], lines.weight.max(1));
-        if their_used <= their_guaranteed {
+        let ours = self.standing(ours, claimant.pool, lane);
+        let theirs = self.standing(theirs, claimant.pool, lane);
+        if !theirs.owes() {
             return None;
         }
-        if guaranteed > 0 && used + ask <= guaranteed {
+        if ours.is_owed(ask) {
             return Some(EvictReason::Reclaimed);
         }
-        let whole = self.cluster.pool(pool).capacity.0[lane];
-        let share = |used: i64, guaranteed: i64, weight: i64| {
-            scale((used - guaranteed).max(0), whole).min(SHARE_ONE * 1_000) / weight
-        };
-        let ours_after = share(used + ask, guaranteed, weight);
-        let theirs_after = share(their_used - ask, their_guaranteed, their_weight);
-        (ours_after <= theirs_after).then_some(EvictReason::FairShare)
+        (ours.share_with(ask) <= theirs.share_with(-ask)).then_some(EvictReason::FairShare)
     }
 
     /// What a task holds in a pool.

@@ -28,6 +28,7 @@ mod place;
 mod rights;
 mod room;
 mod shrink;
+mod standing;
 mod why;
 
 mod board;

@@ -6,7 +6,6 @@
 //! finds nobody, and never spares one that would.
 
 use crate::claims::Claimant;
-use crate::decide::{SHARE_ONE, scale};
 use crate::event::QueueOrder;
 use crate::ledger::QueueIdx;
 use crate::sched::Sched;
@@ -86,38 +85,25 @@ impl Sched {
     fn has_debtors(&mut self, claimant: &Claimant) -> bool {
         let (pool, lane) = (claimant.pool, claimant.lane());
         let ask = claimant.ask.0[lane];
-        let whole = self.cluster.pool(pool).capacity.0[lane];
         let path = self.ledger.queue(claimant.queue).path.clone();
-        for (at, ours) in path.iter().enumerate() {
-            let used = self.ledger.staying(*ours, pool).0[lane];
-            let lines = self.ledger.lines(*ours, pool, &self.cluster);
-            let (guaranteed, weight) = (lines.guaranteed.0[lane], lines.weight.max(1));
-            let is_owed = guaranteed > 0 && used + ask <= guaranteed;
-            let share = |used: i64, guaranteed: i64, weight: i64| {
-                scale((used - guaranteed).max(0), whole).min(SHARE_ONE * 1_000) / weight
-            };
-            let ours_after = share(used + ask, guaranteed, weight);
+        for (at, queue) in path.iter().enumerate() {
+            let ours = self.standing(*queue, pool, lane);
             let beside = match path.get(at + 1) {
                 Some(parent) => self.ledger.queue(*parent).children.len(),
                 None => self.ledger.tops.len(),
             };
             for number in 0..beside {
-                let theirs = match path.get(at + 1) {
+                let other = match path.get(at + 1) {
                     Some(parent) => self.ledger.queue(*parent).children[number],
                     None => self.ledger.tops[number],
                 };
-                if theirs == *ours {
+                if other == *queue || self.ledger.staying(other, pool).0[lane] <= 0 {
                     continue;
                 }
-                let used = self.ledger.staying(theirs, pool).0[lane];
-                if used <= 0 {
-                    continue;
-                }
-                let lines = self.ledger.lines(theirs, pool, &self.cluster);
-                let (guaranteed, weight) = (lines.guaranteed.0[lane], lines.weight.max(1));
-                let owes = is_owed && used > guaranteed;
+                let theirs = self.standing(other, pool, lane);
                 // Whatever its victim gives leaves it less: what it has now is the most.
-                if owes || ours_after < share(used, guaranteed, weight) {
+                let stays_ahead = ours.share_with(ask) < theirs.share_with(0);
+                if (ours.is_owed(ask) && theirs.owes()) || stays_ahead {
                     return true;
                 }
             }
