@@ -1,6 +1,6 @@
 //! Ten minutes of steady change on a large cluster: does anything grow?
 
-use super::cluster::{cluster, commit, percentile_ms, task};
+use super::cluster::{cluster, commit, middle, percentile_ms, task};
 use super::memory::rss_mb;
 use super::{BenchError, Better, Effort, Line};
 use crate::specs;
@@ -96,12 +96,6 @@ pub(crate) fn churn(effort: Effort) -> Result<Vec<Line>, BenchError> {
     }
     let case = format!("{NODES}n-{RUNNING} running-{NEVER} unschedulable, {minutes} min");
     let worst = p99.iter().copied().fold(0.0, f64::max);
-    // The middle minutes of both halves: a minute in which the machine did something else says nothing.
-    let middle = |minutes: &[f64]| {
-        let mut minutes = minutes.to_vec();
-        minutes.sort_by(f64::total_cmp);
-        minutes[minutes.len() / 2]
-    };
     let (early, late) = p99.split_at(p99.len() / 2);
     let (first, last) = (middle(early), middle(late));
     let growth = (rss[rss.len() - 1] / rss[0] - 1.0) * 100.0;

@@ -72,6 +72,13 @@ pub(crate) fn percentile_ms(took: &mut [Duration], percent: f64) -> f64 {
     took.get(at).map_or(0.0, |t| ms(*t))
 }
 
+/// The middle value: one that the machine disturbed says nothing.
+pub(crate) fn middle(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 /// Milliseconds, to the microsecond.
 pub(crate) fn ms(took: Duration) -> f64 {
     (took.as_secs_f64() * 1e6).round() / 1e3

@@ -1,7 +1,7 @@
 //! Decisions a second: single pods, gangs, constraints, topology.
 
 use super::calibrate::calibrate;
-use super::cluster::{arrive, cluster, commit, ms, per_second, percentile_ms, task};
+use super::cluster::{arrive, cluster, commit, middle, ms, per_second, percentile_ms, task};
 use super::{BenchError, Better, Effort, Line};
 use base::Time;
 use sched::*;
@@ -38,8 +38,7 @@ pub(crate) fn basic(_: Effort) -> Result<Vec<Line>, BenchError> {
         took.extend(now_took);
     }
     drop(core);
-    ratios.sort_by(f64::total_cmp);
-    let ratio = ratios[ratios.len() / 2];
+    let ratio = middle(&ratios);
     let rate = per_second(placed, took.iter().sum());
     let case = "5000n-50000p";
     let mut lines = vec![
