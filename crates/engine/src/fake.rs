@@ -5,7 +5,7 @@
 //! [`program`]; any other command runs until [`Fake::end`] ends it. It can be told to misbehave as
 //! real ones do: [`EffectFault`], [`ObservationFault`], and nodes that go away.
 
-use crate::group::{EnvValue, Group, Life, MountSource, ReplicaKey, Slot};
+use crate::group::{EnvValue, Group, Life, ReplicaKey, Slot};
 use crate::observation::{
     Cause, Cursor, End, Endpoint, NodeReport, Observation, Phase, ReplicaReport, Usage,
 };
@@ -404,12 +404,9 @@ impl State {
             life: group.life,
             keeps: group
                 .template
-                .mounts
-                .iter()
-                .find_map(|mount| match &mount.source {
-                    MountSource::Checkpoint(claim) => Some((group.owner, claim.clone())),
-                    _ => None,
-                }),
+                .checkpoints()
+                .next()
+                .map(|claim| (group.owner, claim.to_owned())),
             env,
             is_healthy: act.is_healthy(),
             act,

@@ -44,6 +44,16 @@ pub struct Keeps {
     pub n_replicas: u32,
 }
 
+impl Template {
+    /// The claims of its directories for checkpoints.
+    pub fn checkpoints(&self) -> impl Iterator<Item = &str> {
+        self.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Checkpoint(claim) => Some(claim.as_str()),
+            _ => None,
+        })
+    }
+}
+
 /// How long the replicas live and who restarts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Life {

@@ -392,11 +392,7 @@ pub async fn checkpoints_survive_attempts_and_go_with_their_owner(bench: &impl B
     let mut attempt = async |n: u32, claim: &str, word: &str, found: &str| {
         group.slots[0].attempt = Attempt(n);
         group.template.command = stage.bench.command(&Program::Keep(word.to_owned()));
-        group.template.mounts = vec![Mount {
-            source: MountSource::Checkpoint(claim.to_owned()),
-            path: "checkpoint".to_owned(),
-            read_only: false,
-        }];
+        group.template.mounts = vec![checkpoint(claim)];
         let key = group.key(&group.slots[0]);
         stage.ensure(&group).await;
         let end = stage.end(&key).await;
@@ -431,6 +427,15 @@ pub async fn checkpoints_survive_attempts_and_go_with_their_owner(bench: &impl B
         }
     });
     assert!(gone.await.is_ok(), "checkpoints of {owner} are still kept");
+}
+
+/// Where a group keeps checkpoints under a claim.
+pub fn checkpoint(claim: &str) -> Mount {
+    Mount {
+        source: MountSource::Checkpoint(claim.to_owned()),
+        path: "checkpoint".to_owned(),
+        read_only: false,
+    }
 }
 
 // ---- the stage they play on ----

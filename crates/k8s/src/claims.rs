@@ -8,7 +8,7 @@ use crate::port::Shared;
 use crate::storage::{Claim, SELECTED_NODE, Wish};
 use crate::volumes::Act;
 use base::Uid;
-use engine::{EngineError, Group, MountSource};
+use engine::{EngineError, Group};
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client};
@@ -21,11 +21,8 @@ const EVENTS_MAX: u32 = 50;
 
 /// The names of a Group's claims.
 pub(crate) fn of_group(group: &Group) -> impl Iterator<Item = String> + '_ {
-    let sources = group.template.mounts.iter().map(|mount| &mount.source);
-    sources.filter_map(|source| match source {
-        MountSource::Checkpoint(claim) => Some(names::checkpoint(group.owner, claim)),
-        _ => None,
-    })
+    let claims = group.template.checkpoints();
+    claims.map(|claim| names::checkpoint(group.owner, claim))
 }
 
 /// What a claim for checkpoints asks for.
@@ -174,16 +171,12 @@ pub(crate) async fn said(client: &Client, claim: &Claim) -> kube::Result<Option<
 mod tests {
     use super::*;
     use crate::manifest::tests::{config, group};
-    use engine::Mount;
+    use engine::suite::checkpoint;
 
     #[test]
     fn a_claim_asks_for_what_the_settings_say() {
         let mut group = group();
-        group.template.mounts = vec![Mount {
-            source: MountSource::Checkpoint("3".to_owned()),
-            path: "checkpoint".to_owned(),
-            read_only: false,
-        }];
+        group.template.mounts = vec![checkpoint("3")];
         let names: Vec<String> = of_group(&group).collect();
         let [name] = names.as_slice() else {
             panic!("one claim, got {names:?}");

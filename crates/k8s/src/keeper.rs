@@ -144,7 +144,8 @@ async fn write_end(shared: &Shared, epoch: Epoch, key: &ReplicaKey, end: &End) {
     }
 }
 
-fn now() -> Time {
+/// The time by this machine's clock.
+pub(crate) fn now() -> Time {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let since = since.unwrap_or_default();
     Time::from_ms(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))

@@ -7,7 +7,7 @@ use crate::error::{failed, is_conflict, is_gone};
 use crate::others::{self, Notes};
 use crate::view::{Holder, HolderKind, SlotState, Stop};
 use crate::{claims, exec, keeper, lead, manifest, names, spaces, watch};
-use base::{Epoch, Span, Time, Uid};
+use base::{Epoch, Span, Uid};
 use engine::{
     BoxFuture, Cursor, Engine, EngineError, Exec, Group, Keeps, Life, Note, Observation, Phase,
     PodName, Prepared, Project, ReplicaKey, Slot, StopReason,
@@ -348,10 +348,7 @@ impl K8s {
             return self.forget(epoch, key).await;
         }
         let grace_ms = grace.as_ms();
-        let since = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let at = Time::from_ms(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        let at = keeper::now();
         let asked = self.shared.edit(key, epoch, |state| match &mut state.stop {
             // A later request can only shorten it.
             Some(stop) if stop.grace_ms <= grace_ms => false,
@@ -547,7 +544,7 @@ impl Engine for K8s {
             return Err(EngineError::Unsupported {
                 field: "checkpoint".to_owned(),
                 why: format!(
-                    "{} replicas would share one directory, and claims for checkpoints are `ReadWriteOnce` on this cluster: have                      MOONSHOT_CHECKPOINT_ACCESS set to `ReadWriteMany` with a storage class that can do it, or run one replica",
+                    "{} replicas would share one directory, and claims for checkpoints are `ReadWriteOnce` on this cluster: have MOONSHOT_CHECKPOINT_ACCESS set to `ReadWriteMany` with a storage class that can do it, or run one replica",
                     keeps.n_replicas
                 ),
             });

@@ -299,16 +299,13 @@ impl Volumes {
     /// or where nothing can be said yet.
     pub(crate) fn ties(&self, claim: &Claim) -> Labels {
         let own = self.own(claim).map(|volume| volume.affinity.as_ref());
-        let is_bound = matches!(claim.stage, ClaimStage::Bound(_));
         match own {
             Some(None) => Labels::new(),
-            Some(Some(terms)) if is_bound => {
-                terms.plain().unwrap_or_else(|| one(label(&claim.place)))
+            Some(Some(terms)) if claim.is_bound() => {
+                terms.plain().unwrap_or_else(|| self.own_tie(claim))
             }
-            Some(Some(_)) => one(label(&claim.place)),
-            None if claim.selected.is_some() || self.is_limited(&claim.wish) => {
-                one(label(&claim.place))
-            }
+            Some(Some(_)) => self.own_tie(claim),
+            None if claim.selected.is_some() || self.is_limited(&claim.wish) => self.own_tie(claim),
             None => Labels::new(),
         }
     }
@@ -352,24 +349,21 @@ impl Volumes {
         new: &Wish,
         is_node: impl Fn(&str) -> bool,
     ) -> Labels {
-        let is_reached = |what: &str, asked| {
-            !matches!(
-                self.place(what, asked, site, &is_node),
-                Verdict::Elsewhere(_)
-            )
-        };
+        // Nobody reads the sentence.
+        let is_reached =
+            |asked| !matches!(self.place("", asked, site, &is_node), Verdict::Elsewhere(_));
         let claims = named
             .chain(&self.asked)
             .filter_map(|place| self.claims.get(place));
         let mut labels: Labels = claims
-            .filter(|claim| is_reached("", (*claim).into()))
+            .filter(|claim| is_reached((*claim).into()))
             .map(|claim| (label(&claim.place), REACHED.to_owned()))
             .collect();
         let asked = Asked {
             wish: new,
             claim: None,
         };
-        if self.is_limited(new) && is_reached("", asked) {
+        if self.is_limited(new) && is_reached(asked) {
             labels.insert(NEW.to_owned(), REACHED.to_owned());
         }
         labels

@@ -4,10 +4,10 @@ use crate::bench::Cluster;
 use crate::role::{NAMESPACE, Right, Role};
 use base::{Epoch, Index, Span};
 use e2e::{Storage, kubectl};
-use engine::suite::{Bench, EPOCH, Program, Stage};
+use engine::suite::{Bench, EPOCH, Program, Stage, checkpoint};
 use engine::{
-    Cause, EngineError, ExecOutput, ForeignPod, Group, Life, Mount, MountSource, Network, Note,
-    Phase, PodName, PodSecurity, Project, Registry, ReplicaKey, StopReason,
+    Cause, EngineError, ExecOutput, ForeignPod, Group, Life, Network, Note, Phase, PodName,
+    PodSecurity, Project, Registry, ReplicaKey, StopReason,
 };
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -71,11 +71,7 @@ async fn the_chart_gives_the_rights_that_are_used_and_no_others() {
 async fn a_checkpoint(cluster: &Cluster, stage: &Stage<'_, Cluster>, storage: &Storage) {
     storage.volume(&node(cluster).await, "2Mi");
     let mut group = stage.group(Life::Batch, &Program::Keep("it".to_owned()));
-    group.template.mounts = vec![Mount {
-        source: MountSource::Checkpoint(String::new()),
-        path: "checkpoint".to_owned(),
-        read_only: false,
-    }];
+    group.template.mounts = vec![checkpoint("")];
     let key = group.key(&group.slots[0]);
     stage.ensure(&group).await;
     let end = stage.end(&key).await;
@@ -336,11 +332,7 @@ async fn what_a_right_is_for_fails_without_it() {
     told.expect("it is heeded with all rights");
 
     let mut group = stage.group(Life::Batch, &Program::Exit(0));
-    group.template.mounts = vec![Mount {
-        source: MountSource::Checkpoint(String::new()),
-        path: "checkpoint".to_owned(),
-        read_only: false,
-    }];
+    group.template.mounts = vec![checkpoint("")];
     let claims = "persistentvolumeclaims";
     for verb in ["create", "patch"] {
         check(verb, "", claims, engine.ensure(EPOCH, &group)).await;

@@ -3,18 +3,12 @@
 use crate::bench::Cluster;
 use base::{Attempt, Epoch, Index, Span};
 use e2e::{Storage, kubectl};
-use engine::suite::{Bench, EPOCH, Program, Stage};
-use engine::{
-    Cause, Engine, EngineError, Group, Keeps, Life, Mount, MountSource, Phase, ReplicaKey, Slot,
-};
+use engine::suite::{Bench, EPOCH, Program, Stage, checkpoint};
+use engine::{Cause, Engine, EngineError, Group, Keeps, Life, Phase, ReplicaKey, Slot};
 
 fn keeping(stage: &Stage<'_, Cluster>, word: &str) -> Group {
     let mut group = stage.group(Life::Batch, &Program::Keep(word.to_owned()));
-    group.template.mounts = vec![Mount {
-        source: MountSource::Checkpoint(String::new()),
-        path: "checkpoint".to_owned(),
-        read_only: false,
-    }];
+    group.template.mounts = vec![checkpoint("")];
     group
 }
 
