@@ -7,8 +7,8 @@ pub use unpacked::unpacked;
 
 use crate::StoreError;
 use crate::error::io;
+use crate::s3::{prepare, service};
 use futures_util::{Stream, StreamExt, TryStreamExt};
-use opendal::services::S3;
 use opendal::{ErrorKind, Operator};
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -101,17 +101,12 @@ pub enum FetchError {
 
 /// Fetches an object under the last part of its key, or all whose keys begin with `path/`, into a directory that exists.
 pub async fn objects(from: &Objects, into: &Path, bytes_max: u64) -> Result<(), FetchError> {
-    prepare();
-    let mut builder = S3::default()
-        .bucket(&from.bucket)
-        .region(from.region.as_deref().unwrap_or("us-east-1"))
-        // The server's own keys are for its own bucket.
+    let (region, endpoint) = (from.region.as_deref(), from.endpoint.as_deref());
+    // The server's own keys are for its own bucket.
+    let builder = service(&from.bucket, region, endpoint)
         .disable_config_load()
         .disable_ec2_metadata();
-    if let Some(endpoint) = &from.endpoint {
-        builder = builder.endpoint(endpoint);
-    }
-    builder = match &from.login {
+    let builder = match &from.login {
         Login::Key {
             id,
             secret,
@@ -257,12 +252,6 @@ fn inside(dir: &Path, name: &str) -> Result<PathBuf, FetchError> {
         return Err(FetchError::Name(name.display().to_string()));
     }
     Ok(dir.join(name))
-}
-
-/// One TLS for the whole program; whoever came first has chosen it already.
-fn prepare() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    opendal_http_transport_reqwest::install_default();
 }
 
 fn refused(error: opendal::Error) -> FetchError {

@@ -107,6 +107,24 @@ impl S3Config {
     }
 }
 
+/// A bucket of a service; without a region it is in `us-east-1`, without an endpoint Amazon's.
+pub(crate) fn service(bucket: &str, region: Option<&str>, endpoint: Option<&str>) -> S3 {
+    prepare();
+    let builder = S3::default()
+        .bucket(bucket)
+        .region(region.unwrap_or("us-east-1"));
+    match endpoint {
+        Some(endpoint) => builder.endpoint(endpoint),
+        None => builder,
+    }
+}
+
+/// One TLS for the whole program; whoever came first has chosen it already.
+pub(crate) fn prepare() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    opendal_http_transport_reqwest::install_default();
+}
+
 /// See the module.
 pub(crate) struct Bucket {
     operator: Operator,
@@ -115,20 +133,16 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     pub(crate) fn open(config: &S3Config) -> Result<Bucket, StoreError> {
-        // One TLS for the whole program; whoever came first has chosen it already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        opendal_http_transport_reqwest::install_default();
         let region = config.region.clone().or_else(|| {
             let given = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
             given("AWS_REGION").or_else(|| given("AWS_DEFAULT_REGION"))
         });
-        let mut builder = S3::default()
-            .bucket(&config.bucket)
-            .root(&format!("/{}", config.prefix))
-            .region(region.as_deref().unwrap_or("us-east-1"));
-        if let Some(endpoint) = &config.endpoint {
-            builder = builder.endpoint(endpoint);
-        }
+        let mut builder = service(
+            &config.bucket,
+            region.as_deref(),
+            config.endpoint.as_deref(),
+        )
+        .root(&format!("/{}", config.prefix));
         if let Some((id, secret)) = &config.credentials {
             builder = builder
                 .access_key_id(id)
