@@ -60,30 +60,24 @@ pub(super) fn check(spec: &AppSpec, errors: &mut Errors) {
 
 fn served(model: &ServedModel, program: &ProgramSpec, errors: &mut Errors) {
     let source = model.source();
-    if let Err(why) = &source {
-        errors.add("spec.model.uri", why.clone());
-    }
-    let name = source.as_ref().ok().map(ModelSource::name);
-    let is_elsewhere = matches!(source, Ok(ModelSource::Elsewhere { .. }));
-    if is_elsewhere
-        && model.name.is_none()
-        && name.map(syntax::label).is_some_and(|named| named.is_err())
-    {
-        errors.add(
-            "spec.model.name",
-            format!(
-                "is needed: `{}`, the end of `uri`, is no name",
-                name.unwrap_or_default()
-            ),
-        );
-    }
-    for (field, name) in [
-        ("uri", name.filter(|_| !is_elsewhere)),
-        ("name", model.name.as_deref()),
-    ] {
-        if let Some(Err(why)) = name.map(syntax::label) {
-            errors.add(format!("spec.model.{field}"), why);
+    match &source {
+        Err(why) => errors.add("spec.model.uri", why.clone()),
+        Ok(ModelSource::Elsewhere { .. }) if model.name.is_some() => {}
+        Ok(elsewhere @ ModelSource::Elsewhere { .. }) => {
+            let name = elsewhere.name();
+            if syntax::label(name).is_err() {
+                let why = format!("is needed: `{name}`, the end of `uri`, is no name");
+                errors.add("spec.model.name", why);
+            }
         }
+        Ok(here) => {
+            if let Err(why) = syntax::label(here.name()) {
+                errors.add("spec.model.uri", why);
+            }
+        }
+    }
+    if let Some(Err(why)) = model.name.as_deref().map(syntax::label) {
+        errors.add("spec.model.name", why);
     }
     if !model.versions.is_empty() && !matches!(source, Ok(ModelSource::Model { .. })) {
         errors.add(
@@ -95,7 +89,10 @@ fn served(model: &ServedModel, program: &ProgramSpec, errors: &mut Errors) {
         if let Err(why) = syntax::label(secret) {
             errors.add("spec.model.secret", why);
         }
-        if !matches!(source, Ok(ModelSource::Elsewhere { .. }) | Err(_)) {
+        if matches!(
+            source,
+            Ok(ModelSource::Model { .. } | ModelSource::Job { .. })
+        ) {
             errors.add(
                 "spec.model.secret",
                 "is for files from elsewhere, and `uri` names what is kept here; take it out",

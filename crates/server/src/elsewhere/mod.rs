@@ -9,9 +9,8 @@
 mod source;
 
 use crate::error::UseError;
-use crate::pinned::{Pinned, TEMPLATE};
 use crate::platform::Platform;
-use crate::usecase::{content, revision, seal};
+use crate::usecase::{content, pin, secret};
 use api::app::AppSpec;
 use api::served::ModelSource;
 use api::{Kind, Object as Wire};
@@ -53,7 +52,7 @@ pub(crate) async fn pin(
         return Ok(Some(kept));
     }
     let entries = match &model.secret {
-        Some(name) => seal::entries(platform, project, name, "spec.model.secret").await?,
+        Some(name) => secret::entries(platform, project, name, "spec.model.secret").await?,
         None => BTreeMap::new(),
     };
     let source = source::read(url, entries, &platform.model_sources)
@@ -85,12 +84,9 @@ async fn kept(
     let Some(app) = app.filter(|app| app.spec["model"]["uri"] == url) else {
         return Ok(None);
     };
-    let target = revision::target(&app);
     let revisions = versions::revisions(&platform.db, app.uid).await?;
-    let target = revisions.into_iter().find(|one| target == Some(one.number));
-    let pinned = target.and_then(|one| serde_json::from_value::<Pinned>(one.pinned).ok());
-    let program = pinned.and_then(|mut pinned| pinned.programs.remove(TEMPLATE));
-    Ok(program.and_then(|program| program.model.into_values().next_back()))
+    let served = pin::served_by(&app, &revisions);
+    Ok(served.and_then(|versions| versions.into_values().next_back()))
 }
 
 /// Fetches into a directory; where below it the model is.

@@ -100,7 +100,7 @@ pub(super) fn read(
 
 /// Whether the server fetches from there: `https` always, other places below those that its settings name.
 pub(super) fn is_allowed(place: &str, allowed: &[String]) -> bool {
-    let place = place.split(['?', '#']).next().unwrap_or_default();
+    let place = without_query(place);
     place.starts_with("https://")
         || allowed.iter().any(|known| {
             let known = known.trim_end_matches('/');
@@ -111,11 +111,12 @@ pub(super) fn is_allowed(place: &str, allowed: &[String]) -> bool {
 
 /// What the last part of a path calls the file.
 pub(super) fn file_name(url: &str) -> &str {
-    let path = url.split(['?', '#']).next().unwrap_or_default();
-    path.trim_end_matches('/')
-        .rsplit('/')
-        .next()
-        .unwrap_or_default()
+    let path = without_query(url).trim_end_matches('/');
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+fn without_query(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
 }
 
 #[cfg(test)]

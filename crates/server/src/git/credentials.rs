@@ -3,7 +3,7 @@
 
 use crate::error::UseError;
 use crate::platform::Platform;
-use crate::usecase::seal;
+use crate::usecase::secret;
 use api::common::GitSource;
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub(super) async fn open(
         return Ok(None);
     };
     let field = format!("{path}.secret");
-    let entries = seal::entries(platform, project, name, &field).await?;
+    let entries = secret::entries(platform, project, name, &field).await?;
     credentials(&source.url, name, entries)
         .map(Some)
         .map_err(|message| UseError::field(field, message))

@@ -13,6 +13,7 @@ pub mod read;
 pub mod revision;
 pub mod route_table;
 pub mod seal;
+pub mod secret;
 pub mod top;
 pub mod why;
 pub mod wire;

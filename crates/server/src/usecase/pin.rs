@@ -90,12 +90,7 @@ pub fn keep_version(pinned: &mut Pinned, spec: &AppSpec, old: &Object, revisions
     if now.uri != before.uri || !unversioned(now) {
         return;
     }
-    let target = revisions
-        .iter()
-        .find(|revision| super::revision::target(old) == Some(revision.number));
-    let served = target.and_then(|target| {
-        let pinned: Pinned = serde_json::from_value(target.pinned.clone()).ok()?;
-        let versions = &pinned.programs.get(TEMPLATE)?.model;
+    let served = served_by(old, revisions).and_then(|versions| {
         let own = versions
             .iter()
             .find(|(number, _)| !before.versions.contains(number));
@@ -109,6 +104,14 @@ pub fn keep_version(pinned: &mut Pinned, spec: &AppSpec, old: &Object, revisions
             .retain(|number, _| now.versions.contains(number));
         program.model.insert(number, digest);
     }
+}
+
+/// The model that an App's target Revision serves, by version.
+pub fn served_by(app: &Object, revisions: &[Revision]) -> Option<BTreeMap<u32, Digest>> {
+    let target = super::revision::target(app);
+    let target = revisions.iter().find(|one| target == Some(one.number))?;
+    let mut pinned: Pinned = serde_json::from_value(target.pinned.clone()).ok()?;
+    Some(pinned.programs.remove(TEMPLATE)?.model)
 }
 
 struct Pins<'a> {

@@ -2,11 +2,9 @@
 //! The sealed text is bound to its Secret and version, so that rows cannot be swapped.
 
 use crate::error::UseError;
-use crate::platform::Platform;
 use base::Uid;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use db::{objects, versions};
 use std::collections::BTreeMap;
 
 const NONCE_LEN: usize = 24;
@@ -48,28 +46,6 @@ pub fn open(
 ) -> Result<BTreeMap<String, Vec<u8>>, UseError> {
     let plain = open_bytes(key, &bound(secret, version), sealed)?;
     serde_json::from_slice(&plain).map_err(|_| damaged())
-}
-
-/// The entries of a project's Secret as they are now; `field` is the one that names it.
-pub async fn entries(
-    platform: &Platform,
-    project: &str,
-    name: &str,
-    field: &str,
-) -> Result<BTreeMap<String, Vec<u8>>, UseError> {
-    let refuse = |message: String| UseError::field(field, message);
-    let Some(object) = objects::read(&platform.db, "Secret", project, name).await? else {
-        let message = format!("names secret `{name}`, which does not exist in project `{project}`");
-        return Err(refuse(message));
-    };
-    let version = object.status["version"]
-        .as_u64()
-        .and_then(|version| u32::try_from(version).ok())
-        .unwrap_or(1);
-    let sealed = versions::secret(&platform.db, object.uid, version).await?;
-    let sealed = sealed.ok_or_else(|| refuse(format!("names secret `{name}`, which is empty")))?;
-    open(&platform.key, object.uid, version, &sealed)
-        .map_err(|error| UseError::internal("a secret cannot be opened", error))
 }
 
 /// Opens bytes.

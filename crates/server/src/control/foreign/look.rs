@@ -133,7 +133,6 @@ pub(super) struct Called {
 /// Has the volumes of a PodGroup's members brought to their nodes: all of them before any member is bound, so that a gang that cannot
 /// be where it was placed has not half begun.
 async fn prepare(control: &Control, room: &Semaphore, rows: &Rows, steps: &[Step]) -> Readiness {
-    let mut n_bound = 0;
     let (mut elsewhere, mut waits) = (None, None);
     let mut is_refused = false;
     for step in steps {
@@ -152,10 +151,8 @@ async fn prepare(control: &Control, room: &Semaphore, rows: &Rows, steps: &[Step
             }
         }
     }
-    for placement in &rows.placements {
-        n_bound += usize::from(placement.state == "bound");
-    }
-    let is_misplaced = elsewhere.is_some() && n_bound == 0;
+    let has_begun = rows.placements.iter().any(|row| row.state == "bound");
+    let is_misplaced = elsewhere.is_some() && !has_begun;
     let Some((pod, sentence)) = elsewhere.or(waits) else {
         return if is_refused {
             Readiness::NotYet
