@@ -56,7 +56,7 @@ impl Io {
         R: ServerReflection,
     {
         let threads = (0..n_threads.max(1)).map(|at| {
-            let (connections, mut taken) = mpsc::unbounded_channel();
+            let (connections, taken) = mpsc::unbounded_channel();
             let (ends, ended) = oneshot::channel();
             let (shared, grpc) = (Arc::clone(shared), Arc::clone(grpc));
             let runtime = runtime::Builder::new_current_thread()
@@ -65,7 +65,7 @@ impl Io {
             let handle = std::thread::Builder::new()
                 .name(format!("io-{at}"))
                 .spawn(move || {
-                    runtime.block_on(serve(shared, grpc, &mut taken));
+                    runtime.block_on(serve(shared, grpc, taken));
                     // Nobody waits for it where the server was not stopped in order.
                     let _ = ends.send(());
                 })?;
@@ -112,7 +112,7 @@ impl Io {
 async fn serve<R: ServerReflection>(
     shared: Arc<Shared>,
     grpc: Arc<Grpc<R>>,
-    taken: &mut mpsc::UnboundedReceiver<Connection>,
+    mut taken: mpsc::UnboundedReceiver<Connection>,
 ) {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()

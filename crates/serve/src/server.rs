@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Connections that are open at a time.
 const CONNECTIONS_MAX: usize = 20_000;
+
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
