@@ -4,7 +4,7 @@
 //! `https` and Amazon's S3 are open to everybody who may write Apps. Any other place is one that this server can reach and the
 //! caller perhaps cannot (its own disk, services of its network), so the server's settings must name it.
 //!
-//! [`pin`] is the use case, `source` what a URI and a Secret mean together, and is pure.
+//! [`pin()`] is the use case, `source` what a URI and a Secret mean together, and is pure.
 
 mod source;
 
