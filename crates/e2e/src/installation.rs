@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -187,6 +187,17 @@ impl Installation {
         kill_process(self.server_pid(), signal).expect("the server runs");
     }
 
+    /// How the server ended, if it did.
+    pub fn server_end(&mut self) -> Option<ExitStatus> {
+        let server = self.server.as_mut().expect("the server was started");
+        server.try_wait().expect("it is our child")
+    }
+
+    /// What the installation's servers have written.
+    pub fn server_log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default()
+    }
+
     /// A `moonshot` command of this installation, not yet started.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(moonshot());
@@ -299,7 +310,7 @@ impl Installation {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        let log = std::fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default();
+        let log = self.server_log();
         let tail: Vec<&str> = log.lines().rev().take(40).collect();
         let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
         panic!(

@@ -89,6 +89,24 @@ pub(crate) fn children(parent: Pid) -> Vec<Pid> {
         .collect()
 }
 
+/// Whether the process holds a lock (`flock`) on this file.
+pub(crate) fn holds_lock(pid: Pid, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(file) = fs::metadata(path) else {
+        return false;
+    };
+    let pid = pid.as_raw_nonzero().to_string();
+    let inode = format!(":{}", file.ino());
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    // `1: FLOCK  ADVISORY  READ 4711 fe:00:123 0 EOF`; who waits for a lock has `->` before its kind.
+    locks.lines().any(|line| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        words.get(1) == Some(&"FLOCK")
+            && words.get(4) == Some(&pid.as_str())
+            && words.get(5).is_some_and(|file| file.ends_with(&inode))
+    })
+}
+
 /// Every process of the installation but the test: server, gateway, shims, programs.
 pub(crate) fn kill_all(data: &Path) {
     let text = format!("{}", data.display());

@@ -5,6 +5,7 @@ use e2e::{Installation, Postgres, ask, eventually, eventually_ok};
 use rustix::process::Signal;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -74,6 +75,21 @@ impl Pair {
         }
         assert_eq!(lines.len(), 2 * n_lines as usize, "{name}: {log}");
         assert!(lines.values().all(|count| *count == 1), "{name}: {lines:?}");
+    }
+
+    /// Stops the first server, the leader, at a moment when it is in the middle of an effect on the engine, or when it is in none.
+    fn stop_first(&self, is_in_effect: bool) {
+        let lock = self.first.data().join("engine/lock");
+        eventually("the leader is stopped at such a moment", PATIENCE, || {
+            self.first.signal_server(Signal::STOP);
+            // The signal takes a moment to reach all threads.
+            std::thread::sleep(Duration::from_millis(20));
+            let is_then = processes::holds_lock(self.first.server_pid(), &lock) == is_in_effect;
+            if !is_then {
+                self.first.signal_server(Signal::CONT);
+            }
+            is_then
+        });
     }
 
     fn sql(&self, sql: &str) -> String {
@@ -217,7 +233,7 @@ fn a_leader_that_was_stopped_past_its_lease_wakes_without_effect() {
         pair.first.wait_for("job", name, &["Running"], PATIENCE);
     }
     let epoch = pair.sql("SELECT epoch FROM leases");
-    pair.first.signal_server(Signal::STOP);
+    pair.stop_first(false);
     let stopped = Instant::now();
     eventually("the second leads", PATIENCE, || leads(&pair.second));
     println!(
@@ -243,6 +259,7 @@ fn a_leader_that_was_stopped_past_its_lease_wakes_without_effect() {
             code => Err(format!("exit code {code}: {}", said.stderr)),
         }
     });
+    assert_eq!(pair.first.server_end(), None);
     // Long enough for the service that crashes to be started again by somebody.
     let restarts = |server: &Installation| {
         let app = server.get("app", "crashing").expect("the App");
@@ -278,4 +295,35 @@ fn a_leader_that_was_stopped_past_its_lease_wakes_without_effect() {
     eventually("the first leads again", PATIENCE, || leads(&pair.first));
     pair.first.apply(&pair.job("at-last", 5));
     pair.judge(&pair.first, "at-last", 5);
+}
+
+/// Its effect may be half done, and whoever leads next cannot wait for it: decision 12.
+#[test]
+fn a_leader_that_was_stopped_in_the_middle_of_an_effect_is_killed_by_the_next() {
+    let mut pair = Pair::start();
+    pair.first.apply(&crashing());
+    for n in 0..4 {
+        pair.first.apply(&pair.job(&format!("j{n}"), 100));
+    }
+    pair.first.wait_for("job", "j0", &["Running"], PATIENCE);
+    pair.stop_first(true);
+    let stopped = Instant::now();
+    eventually("the second leads", PATIENCE, || leads(&pair.second));
+    println!(
+        "the leader was stopped in the middle of an effect: another server led after {:.2} s",
+        stopped.elapsed().as_secs_f64()
+    );
+    assert!(stopped.elapsed() < GAP_MAX);
+    let end = pair.first.server_end().expect("the next leader ended it");
+    assert_eq!(end.signal(), Some(9), "{end}");
+    let log = pair.first.server_log();
+    assert!(log.contains("in the middle of an effect"), "{log}");
+    pair.second.apply(&pair.job("meanwhile", 5));
+    for n in 0..4 {
+        pair.judge(&pair.second, &format!("j{n}"), 100);
+    }
+    pair.judge(&pair.second, "meanwhile", 5);
+    // Started again, as a supervisor would, it waits.
+    pair.first.start_server();
+    assert!(leads(&pair.second) && !leads(&pair.first));
 }
