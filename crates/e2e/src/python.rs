@@ -65,6 +65,13 @@ pub fn python_and(requirements: &[&str], alone: &[&str]) -> Option<PathBuf> {
     Some(interpreter)
 }
 
+/// TensorFlow, and the clients of model servers: TensorFlow Serving's and Triton's, by gRPC.
+pub fn with_tensorflow() -> Option<PathBuf> {
+    let packages = ["tensorflow-cpu==2.21.0", "tritonclient[grpc]==2.73.0"];
+    // It asks for a whole TensorFlow with other parts.
+    python_and(&packages, &["tensorflow-serving-api==2.21.0"])
+}
+
 fn unreachable_or_panic(what: &str, output: &Output) -> Option<PathBuf> {
     let text = text(output);
     let signs = [

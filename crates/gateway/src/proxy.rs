@@ -2,14 +2,16 @@
 //! connected to, and drains at the end.
 
 use crate::feed::{self, Source};
-use crate::step_back;
+use crate::once::Once;
+use crate::problem::Problem;
 use crate::table::Table;
+use crate::{grpc, step_back};
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error as ClientError};
@@ -18,10 +20,8 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -34,6 +34,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Idle connections kept to each replica.
 const IDLE_MAX: usize = 64;
+/// Between signs of life on a connection of HTTP/2, and how long one is waited for.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// At the end, requests in flight get this long.
 const DRAIN: Duration = Duration::from_secs(30);
 /// Where a route does not say.
@@ -51,55 +53,8 @@ const HOP_BY_HOP: [&str; 8] = [
     "transfer-encoding",
 ];
 
-type Body = BoxBody<Bytes, hyper::Error>;
+pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
 type Upstream = Client<HttpConnector, Once>;
-
-/// A request's body that can be offered to another replica as long as nobody began to read it.
-#[derive(Clone, Debug)]
-struct Once(Arc<Mutex<Begun>>);
-
-#[derive(Debug)]
-struct Begun {
-    body: Incoming,
-    begun: bool,
-}
-
-impl Once {
-    fn new(body: Incoming) -> Once {
-        Once(Arc::new(Mutex::new(Begun { body, begun: false })))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Begun> {
-        // Only one side reads at a time; a panic there ends the request.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn has_begun(&self) -> bool {
-        self.lock().begun
-    }
-}
-
-impl http_body::Body for Once {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        ctx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let mut begun = self.lock();
-        begun.begun = true;
-        Pin::new(&mut begun.body).poll_frame(ctx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.lock().body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.lock().body.size_hint()
-    }
-}
 
 /// How to run.
 #[derive(Clone)]
@@ -145,6 +100,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), GatewayE
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(Duration::from_secs(30));
     let http1 = builder.build(connector.clone());
+    // One connection carries many requests: one that died with its machine must not hold them until they time out.
+    builder
+        .timer(TokioTimer::new())
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .http2_keep_alive_timeout(KEEP_ALIVE);
     let http2 = builder.http2_only(true).build(connector);
     let shared = Arc::new(Shared {
         table,
@@ -159,7 +119,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), GatewayE
     server
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(Some(Duration::from_secs(20)));
+        .keep_alive_interval(Some(KEEP_ALIVE));
     let graceful = GracefulShutdown::new();
     tracing::info!(listen = %config.listen, "gateway serves");
     loop {
@@ -181,7 +141,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), GatewayE
         let shared = Arc::clone(&shared);
         let service = service_fn(move |request| {
             let shared = Arc::clone(&shared);
-            async move { Ok::<_, Infallible>(handle(&shared, request, peer).await) }
+            async move {
+                let is_grpc = grpc::is(&request);
+                let handled = handle(&shared, request, peer, is_grpc).await;
+                Ok::<_, Infallible>(handled.unwrap_or_else(|problem| problem.answer(is_grpc)))
+            }
         });
         let connection = server
             .serve_connection_with_upgrades(TokioIo::new(stream), service)
@@ -209,31 +173,32 @@ async fn handle(
     shared: &Shared,
     mut request: Request<Incoming>,
     peer: SocketAddr,
-) -> Response<Body> {
+    is_grpc: bool,
+) -> Result<Response<Body>, Problem> {
     let path = request.uri().path();
     let table = shared.table.borrow().clone();
     if path == "/-/ready" {
         let ready = table.is_some();
-        return plain(
+        return Ok(plain(
             if ready {
                 StatusCode::OK
             } else {
                 StatusCode::SERVICE_UNAVAILABLE
             },
             "gateway\n",
-        );
+        ));
     }
     let Some(table) = table else {
-        return problem(
+        return Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "unavailable",
             "the gateway has no routes yet; try again in a moment",
-        );
+        ));
     };
     // Names of all Apps are in it: for programs of this machine that did not come through another proxy.
     let is_near = peer.ip().is_loopback() && !request.headers().contains_key("x-forwarded-for");
     if path == "/-/metrics" && is_near {
-        return Response::new(full(table.metrics()));
+        return Ok(Response::new(full(table.metrics())));
     }
     let host = request
         .uri()
@@ -246,18 +211,30 @@ async fn handle(
         })
         .unwrap_or_default()
         .to_owned();
-    let Some(route) = table.find(&host, path) else {
-        let detail = format!(
-            "no App is reached by host `{host}` and path `{path}`; `moonshot get apps` shows their URLs"
-        );
-        return problem(StatusCode::NOT_FOUND, "not_found", &detail);
+    let found = if is_grpc {
+        table.find_grpc(&host, path)
+    } else {
+        table.find(&host, path)
+    };
+    let Some(route) = found else {
+        let hint = if is_grpc {
+            "; gRPC names an App by its authority, `APP.PROJECT` or the host of its route"
+        } else {
+            "; `moonshot get apps` shows their URLs"
+        };
+        let detail = format!("no App is reached by host `{host}` and path `{path}`{hint}");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "not_found", detail));
     };
     if !route.accepts(token(request.headers()).as_deref()) {
         let detail = format!(
             "App `{}` needs a token: send `Authorization: Bearer <token>`; `moonshot token route {}` makes one",
             route.spec.app, route.spec.app
         );
-        return problem(StatusCode::UNAUTHORIZED, "unauthenticated", &detail);
+        return Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthenticated",
+            detail,
+        ));
     }
     let endpoints = route.endpoints();
     if endpoints.is_empty() {
@@ -265,7 +242,11 @@ async fn handle(
             "App `{}` has no ready replica; `moonshot why app/{}` says why",
             route.spec.app, route.spec.app
         );
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &detail);
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            detail,
+        ));
     }
     let path_and_query = request
         .uri()
@@ -277,12 +258,9 @@ async fn handle(
     } else {
         Duration::from_millis(route.spec.timeout_ms)
     };
-    let client = if route.spec.protocol == "h2c" {
-        &shared.http2
-    } else {
-        &shared.http1
-    };
-    let is_h2c = route.spec.protocol == "h2c";
+    // A program that is asked in gRPC speaks HTTP/2, whatever its port is declared as.
+    let is_h2c = is_grpc || route.spec.protocol == "h2c";
+    let client = if is_h2c { &shared.http2 } else { &shared.http1 };
     if route.needs_token() {
         request.headers_mut().remove(header::AUTHORIZATION);
         request.headers_mut().remove("x-moonshot-token");
@@ -292,23 +270,40 @@ async fn handle(
     let work = forward(
         client, request, &endpoints, &at, &inner, peer, &host, is_h2c,
     );
-    let response = match tokio::time::timeout(timeout, work).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(detail)) => problem(StatusCode::BAD_GATEWAY, "unavailable", &detail),
+    let answered = match tokio::time::timeout(timeout, work).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(detail)) => Err(Problem::new(StatusCode::BAD_GATEWAY, "unavailable", detail)),
         Err(_) => {
             let detail = format!(
                 "App `{}` did not answer in {} s",
                 route.spec.app,
                 timeout.as_secs()
             );
-            problem(StatusCode::GATEWAY_TIMEOUT, "timeout", &detail)
+            Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail))
         }
     };
     // Whoever was asked last made the answer that the caller sees.
-    if let Some(counts) = route.counts_of(endpoints[at.load(Ordering::Relaxed)]) {
-        counts.record(route.is_error(response.status()), began.elapsed());
+    let counts = route.counts_of(endpoints[at.load(Ordering::Relaxed)]);
+    let Some(counts) = counts.map(Arc::clone) else {
+        return answered;
+    };
+    let (errors, took) = (route.errors(), began.elapsed());
+    let count = move |status| counts.record(errors.has(status), took);
+    match answered {
+        Ok(response) if is_grpc => {
+            let (parts, body) = response.into_parts();
+            let body = grpc::Told::new(&parts.headers, parts.status, body, count);
+            Ok(Response::from_parts(parts, body.boxed()))
+        }
+        Ok(response) => {
+            count(response.status());
+            Ok(response)
+        }
+        Err(problem) => {
+            count(problem.status);
+            Err(problem)
+        }
     }
-    response
 }
 
 /// Sends the request to the first endpoint that can be connected to. A failure to connect is tried elsewhere: then
@@ -474,7 +469,8 @@ fn token(headers: &HeaderMap) -> Option<String> {
         .map(|token| token.trim().to_owned())
 }
 
-fn full(bytes: impl Into<Bytes>) -> Body {
+/// A body that is there already.
+pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into())
         .map_err(|never| match never {})
         .boxed()
@@ -483,26 +479,5 @@ fn full(bytes: impl Into<Bytes>) -> Body {
 fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
     let mut response = Response::new(full(text));
     *response.status_mut() = status;
-    response
-}
-
-fn problem(status: StatusCode, code: &str, detail: &str) -> Response<Body> {
-    let value = serde_json::json!({
-        "type": format!("about:blank#{code}"),
-        "title": status.canonical_reason().unwrap_or_default(),
-        "status": status.as_u16(),
-        "detail": detail,
-        "code": code,
-    });
-    let mut response = Response::new(full(value.to_string()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    }
     response
 }

@@ -173,10 +173,24 @@ impl Table {
 
     /// The route of a request.
     pub fn find(&self, host: &str, path: &str) -> Option<&Route> {
-        let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        let host = without_port(host);
         self.routes
             .iter()
             .find(|route| route.has_host(host) && route.has_path(path))
+    }
+
+    /// The route of a gRPC request, whose path names a method and nothing else: its authority names the App, `APP.PROJECT`
+    /// or `APP.PROJECT.localhost`. Any other is the host of a route. Names come first: a host that another Project
+    /// claims takes nobody's requests away.
+    pub fn find_grpc(&self, authority: &str, path: &str) -> Option<&Route> {
+        let host = without_port(authority);
+        let name = host.to_ascii_lowercase();
+        let name = name.strip_suffix(".localhost").unwrap_or(&name);
+        let named = self.routes.iter().find(|Route { spec, .. }| {
+            let rest = name.strip_prefix(spec.app.as_str());
+            rest.and_then(|rest| rest.strip_prefix('.')) == Some(spec.project.as_str())
+        });
+        named.or_else(|| self.find(host, path))
     }
 
     /// Every canary that is judged.
@@ -288,16 +302,17 @@ impl Route {
         })
     }
 
-    /// Whether an answer speaks against who made it.
-    pub fn is_error(&self, status: StatusCode) -> bool {
+    /// Which answers speak against who made them.
+    pub fn errors(&self) -> Errors {
         let rule = self.spec.step_back.as_ref();
-        let refusals = rule.is_some_and(|rule| rule.refusals);
-        status.is_server_error() || (refusals && status.is_client_error())
+        Errors {
+            refusals: rule.is_some_and(|rule| rule.refusals),
+        }
     }
 
     /// The counters of the Revision that an endpoint is of.
-    pub fn counts_of(&self, address: &str) -> Option<&Counts> {
-        self.counts_of.get(address).map(Arc::as_ref)
+    pub fn counts_of(&self, address: &str) -> Option<&Arc<Counts>> {
+        self.counts_of.get(address)
     }
 
     /// Whether a caller needs a token. Then it is the gateway's, and the program does not see it.
@@ -319,6 +334,25 @@ impl Route {
             found | equal(own.as_bytes(), hash.as_bytes())
         })
     }
+}
+
+/// Which answers speak against who made them: class 5xx, and where the route says so, 4xx.
+#[derive(Clone, Copy, Debug)]
+pub struct Errors {
+    refusals: bool,
+}
+
+impl Errors {
+    /// Whether this one does.
+    pub fn has(self, status: StatusCode) -> bool {
+        status.is_server_error() || (self.refusals && status.is_client_error())
+    }
+}
+
+fn without_port(authority: &str) -> &str {
+    authority
+        .rsplit_once(':')
+        .map_or(authority, |(name, _)| name)
 }
 
 /// Compares in the same time wherever they differ.
@@ -403,6 +437,35 @@ mod tests {
         );
         assert_eq!(found("x.example.org", "/b"), expect("*.example.org", "/"));
         assert_eq!(found("example.org", "/b"), expect("", "/"));
+    }
+
+    #[test]
+    fn an_authority_names_an_app_or_is_a_host() {
+        let named = |app: &str, host: Option<&str>, path: &str| RouteSpec {
+            app: app.to_owned(),
+            project: "default".to_owned(),
+            ..route(host, path, &[])
+        };
+        let table = table(vec![
+            named("late", None, "/default/late"),
+            named("other", Some("late.default"), "/"),
+            named("third", Some("grpc.example.org"), "/"),
+        ]);
+        let found = |authority: &str| {
+            let route = table.find_grpc(authority, "/inference.GRPCInferenceService/ModelInfer")?;
+            Some(route.spec.app.as_str())
+        };
+        assert_eq!(
+            found("late.default"),
+            Some("late"),
+            "before the other's host"
+        );
+        assert_eq!(found("LATE.default.localhost:7080"), Some("late"));
+        assert_eq!(found("grpc.example.org:80"), Some("third"));
+        assert_eq!(found("nobody.default"), None);
+        assert_eq!(found("127.0.0.1:7080"), None);
+        let route = table.find_grpc("late.default", "/a.B/C").unwrap();
+        assert_eq!(route.inner_path("/a.B/C"), "/a.B/C");
     }
 
     #[test]

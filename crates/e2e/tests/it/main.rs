@@ -9,6 +9,7 @@ mod delivery;
 mod elsewhere;
 mod faults;
 mod gateway;
+mod grpc;
 mod interactive;
 mod jobs;
 mod kill_run;

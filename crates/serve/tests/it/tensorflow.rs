@@ -8,11 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Packages that make models and that speak to servers. The second comes alone: it asks for a whole TensorFlow
-/// with other parts.
-const PACKAGES: &[&str] = &["tensorflow-cpu==2.21.0", "tritonclient[grpc]==2.73.0"];
-const ALONE: &[&str] = &["tensorflow-serving-api==2.21.0"];
-
 pub(crate) struct Models {
     pub(crate) python: PathBuf,
     /// A repository of them.
@@ -25,7 +20,7 @@ pub(crate) struct Models {
 
 /// Where TensorFlow, TensorFlow Serving's client and Triton's are.
 pub(crate) fn python() -> PathBuf {
-    e2e::python_and(PACKAGES, ALONE).expect("a package index with TensorFlow")
+    e2e::python::with_tensorflow().expect("a package index with TensorFlow")
 }
 
 /// Installs what is needed and makes the models, once for all tests. Without the packages the tests fail.
