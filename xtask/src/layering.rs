@@ -22,7 +22,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("logs", &["base"]),
     ("schedlog", &["base", "sched"]),
     ("canary", &[]),
-    ("gateway", &["base", "canary"]),
+    ("telemetry", &[]),
+    ("gateway", &["base", "canary", "telemetry"]),
     ("trees", &[]),
     ("serve", &["base", "canary", "trees"]),
     ("sim", &["base", "plan", "sched", "schedlog"]),
@@ -30,13 +31,14 @@ const EDGES: &[(&str, &[&str])] = &[
         "server",
         &[
             "api", "base", "canary", "db", "engine", "logs", "plan", "sched", "schedlog", "store",
+            "telemetry",
         ],
     ),
     (
         "moonshot",
         &[
             "api", "base", "client", "db", "engine", "gateway", "k8s", "local", "logs", "pack",
-            "serve", "server", "sim", "store",
+            "serve", "server", "sim", "store", "telemetry",
         ],
     ),
     ("e2e", &[]),
@@ -69,6 +71,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("libloading", &["serve", "bench"]),
     ("ort", &["serve", "bench"]),
     ("tonic", &["serve"]),
+    ("opentelemetry", &["telemetry"]),
+    ("tracing-subscriber", &["telemetry"]),
     ("utoipa", &["api"]),
 ];
 

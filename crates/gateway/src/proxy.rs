@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use telemetry::Span;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -143,7 +144,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), GatewayE
             let shared = Arc::clone(&shared);
             async move {
                 let is_grpc = grpc::is(&request);
-                let handled = handle(&shared, request, peer, is_grpc).await;
+                let span = begin(&request);
+                let handled = handle(&shared, request, peer, is_grpc, span.as_ref()).await;
+                if let Some(span) = span {
+                    span.answered(match &handled {
+                        Ok(response) => response.status(),
+                        Err(problem) => problem.status,
+                    });
+                }
                 Ok::<_, Infallible>(handled.unwrap_or_else(|problem| problem.answer(is_grpc)))
             }
         });
@@ -169,11 +177,20 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), GatewayE
     Ok(())
 }
 
+/// The span of a request, where spans are collected. It gets the App's name when that is known, and ends when the answer begins.
+fn begin(request: &Request<Incoming>) -> Option<Span> {
+    let span = telemetry::request(|| request.method().to_string(), request.headers())?;
+    span.set("http.request.method", request.method().to_string());
+    span.set("url.path", request.uri().path().to_owned());
+    Some(span)
+}
+
 async fn handle(
     shared: &Shared,
     mut request: Request<Incoming>,
     peer: SocketAddr,
     is_grpc: bool,
+    span: Option<&Span>,
 ) -> Result<Response<Body>, Problem> {
     let path = request.uri().path();
     let table = shared.table.borrow().clone();
@@ -235,6 +252,10 @@ async fn handle(
             "unauthenticated",
             detail,
         ));
+    }
+    if let Some(span) = span {
+        span.rename(format!("{}/{}", route.spec.project, route.spec.app));
+        span.write(request.headers_mut());
     }
     let endpoints = route.endpoints();
     if endpoints.is_empty() {

@@ -16,6 +16,7 @@ mod kill_run;
 mod model_app;
 mod newcomer;
 mod nodes;
+mod otlp;
 mod presets;
 mod processes;
 mod quickstart;

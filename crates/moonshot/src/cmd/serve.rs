@@ -2,7 +2,7 @@
 
 use crate::exit::Failure;
 use crate::out::say;
-use crate::role::server::{chain, telemetry, wait_for_signal};
+use crate::role::server::{chain, wait_for_signal};
 use ::serve::config::{self, Config, Policy, Worker};
 use ::serve::runtimes::{InstallError, KNOWN, Runtimes};
 use ::serve::{Server, StartError};
@@ -144,7 +144,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     if let Some(About::Runtimes(verb)) = args.about {
         return runtimes(&kept, verb);
     }
-    telemetry();
+    let _telemetry = telemetry::start("moonshot-serve");
     let n_cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let n_workers = args.workers.unwrap_or(n_cpus);
     let config = Config {
@@ -182,7 +182,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 
 /// `moonshot serve-worker`: runs one model for the server that started it, until that ends it.
 pub(crate) fn work() -> Result<(), Failure> {
-    telemetry();
+    let _telemetry = telemetry::start("moonshot-serve-worker");
     let fault = |source| {
         Failure::Local {
         what: "work for a server (`moonshot serve` starts this where a `model.toml` says `isolate = true`)".to_owned(),

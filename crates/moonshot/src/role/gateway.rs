@@ -1,7 +1,7 @@
 //! The gateway role: a process of its own, so that Apps stay reachable whatever happens to the server.
 
 use super::files;
-use super::server::{chain, telemetry, token_file, wait_for_signal};
+use super::server::{chain, token_file, wait_for_signal};
 use super::settings::Settings;
 use gateway::feed::Source;
 use rustix::process::setsid;
@@ -15,7 +15,7 @@ pub(crate) async fn run(settings: Settings, detach: bool) -> Result<(), String> 
         // Fails only where it leads a session already.
         let _ = setsid();
     }
-    telemetry();
+    let _telemetry = telemetry::start("moonshot-gateway");
     let data = &settings.data_dir;
     let Some(_lock) = files::take(data, "gateway", &settings.gateway_listen.to_string())
         .map_err(|error| format!("cannot take the gateway's lock: {error}"))?

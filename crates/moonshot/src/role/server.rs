@@ -35,7 +35,7 @@ pub(crate) async fn run(settings: Settings, detach: bool) -> Result<(), String> 
         // A terminal that closes does not take it along. Fails only where it leads a session already.
         let _ = setsid();
     }
-    telemetry();
+    let _telemetry = telemetry::start("moonshot-server");
     let data = settings.data_dir.clone();
     let failed = |what: &str| {
         let what = what.to_owned();
@@ -286,21 +286,6 @@ pub(crate) async fn wait_for_signal(stop: CancellationToken) {
         () = stop.cancelled() => {}
     }
     stop.cancel();
-}
-
-/// Structured logs on standard error; `MOONSHOT_LOG` sets the level, as `info,server=debug`.
-pub(crate) fn telemetry() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("MOONSHOT_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // A second start in one process (tests) keeps the first.
-    let _ = if std::env::var("MOONSHOT_LOG_FORMAT").as_deref() == Ok("json") {
-        subscriber.json().try_init()
-    } else {
-        subscriber.try_init()
-    };
 }
 
 /// An error with its causes, in one line.

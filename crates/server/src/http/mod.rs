@@ -19,7 +19,7 @@ use crate::error::UseError;
 use crate::platform::{Platform, new_uid};
 use crate::usecase::Caller;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -160,10 +160,29 @@ async fn guard(State(platform): Shared, mut request: Request, next: Next) -> Res
         .map_or_else(|| new_uid(platform.clock.now()).to_string(), str::to_owned);
     request.extensions_mut().insert(RequestId(id.clone()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = match check_origin(&platform, &request) {
-        Ok(()) => next.run(request).await,
-        Err(error) => Refusal(error, id.clone()).into_response(),
+    // Its name has few forms: the route's, without the names in it.
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or("other", MatchedPath::as_str);
+    let span = telemetry::request(|| format!("{method} {route}"), request.headers());
+    if let Some(span) = &span {
+        span.set("http.request.method", method.to_string());
+        span.set("http.route", route.to_owned());
+        span.set("url.path", path.clone());
+        span.set("moonshot.request_id", id.clone());
+    }
+    let answer = async {
+        match check_origin(&platform, &request) {
+            Ok(()) => next.run(request).await,
+            Err(error) => Refusal(error, id.clone()).into_response(),
+        }
     };
+    let mut response = match &span {
+        Some(span) => span.cover(answer).await,
+        None => answer.await,
+    };
+    if let Some(span) = &span {
+        span.answered(response.status());
+    }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-request-id", value);
     }

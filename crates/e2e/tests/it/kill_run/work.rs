@@ -53,7 +53,8 @@ impl Work {
         };
         let n_lines = match kind {
             Kind::Array | Kind::Retry => 8,
-            Kind::Cancel => 600,
+            // Until it is cancelled: on a busy machine the request may come after minutes.
+            Kind::Cancel => 36_000,
             Kind::Suspend => 25,
             Kind::Single | Kind::Gang | Kind::Oom | Kind::Urgent => 10 + (number % 15) as u32,
         };
