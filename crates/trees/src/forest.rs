@@ -1,8 +1,8 @@
 //! Trees as they are evaluated: nodes of 12 bytes (16 with 64-bit thresholds), all trees in one vector, each
 //! node before the subtree of its first child, and that before the subtree of its second.
 //!
-//! [`rows`] chooses how rows go through them: [`walk`] follows a row from node to node, many rows are [`sift`]ed.
-//! Both compare what [`slots`] makes of a row. `docs/decisions/0065` has what was measured.
+//! `rows` chooses how rows go through them: `walk` follows a row from node to node, `sift` takes many rows at once.
+//! Both compare what `slots` makes of a row. `docs/decisions/0065` has what was measured.
 
 mod rows;
 mod sift;
