@@ -15,6 +15,7 @@ pub(super) const BLOCK_ROWS_MAX: usize = 512;
 /// Nodes of trees that are walked side by side: they fit a part of the second cache level, and are so many that lanes
 /// wait little for each other at the end.
 const RUN_NODES: usize = 16 << 10;
+
 impl<T: Real> Forest<T> {
     /// Adds the trees' answers for whole rows of `n_cols` to `sums` (`n_groups` a row), in the order of the
     /// trees. `n_cols` is over every feature that is asked.
