@@ -1,44 +1,44 @@
-//! Trees as they are walked: nodes of 12 bytes (16 with 64-bit thresholds), siblings side by side, level by
-//! level, all trees in one vector.
+//! Trees as they are evaluated: nodes of 12 bytes (16 with 64-bit thresholds), all trees in one vector, each
+//! node before the subtree of its first child, and that before the subtree of its second.
 //!
-//! A walk is a chain of dependent loads, so [`LANES`] walks go on at a time: eight trees for one row, or eight
-//! rows through one tree. Rows are taken in blocks that stay in the first cache level while every tree passes
-//! over them. A leaf points at itself, so that lanes which arrived early need no test.
+//! `rows` chooses how rows go through them: `walk` follows a row from node to node, `sift` takes many rows at once.
+//! Both compare what `slots` makes of a row. `docs/decisions/0065` has what was measured.
+
+mod rows;
+mod sift;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod walk;
 
 use crate::error::{Error, Result, limit};
 use crate::model::Real;
+use slots::{Slots, source};
 use std::ops::Range;
 
-/// Walks that go on at a time.
-const LANES: usize = 8;
-/// Of one block of rows, what should fit the first cache level beside a tree.
-const BLOCK_BYTES: usize = 16 << 10;
-/// Rows of a block, at most.
-const BLOCK_ROWS_MAX: usize = 128;
 /// Nodes of one forest: their indices have 32 bits.
 const NODES_MAX: usize = 1 << 30;
-/// Levels of one tree. A tree of a million leaves in one line still fits.
-const DEPTH_MAX: usize = 1 << 20;
 
 const LEAF: u32 = 1 << 31;
-/// A missing value goes right.
-const DEFAULT_RIGHT: u32 = 1 << 30;
 /// The test is membership in a set of categories.
-const SET: u32 = 1 << 29;
-/// Zero is missing too.
-const ZERO_MISSING: u32 = 1 << 28;
-/// The rest of the bits is the feature.
-pub(crate) const FEATURES_MAX: usize = 1 << 28;
+const SET: u32 = 1 << 30;
+/// A value that is missing is sent where a set sends what is right.
+const DEFAULT_RIGHT: u32 = 1 << 29;
+/// The rest of the bits is the slot of the row.
+const SLOT: u32 = DEFAULT_RIGHT - 1;
+/// While a forest grows, a slot has the feature's number and two bits beside it.
+pub(crate) const FEATURES_MAX: usize = 1 << 27;
 
-/// A node as it is walked.
+/// A node as it is evaluated. The subtree of its first child is right behind it.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 struct Node<T> {
-    /// The threshold; of a leaf its value; of a set or a leaf with a table its index.
+    /// From this on a value goes to the second child; of a leaf its value; of a set or a leaf with a table its
+    /// index.
     value: T,
     bits: u32,
-    /// The left child; the right one is next to it. A leaf's is itself.
-    left: u32,
+    /// The second child. A leaf's is the root of the next tree.
+    next: u32,
 }
 
 /// A node as a file has it; children are indices in the same tree.
@@ -68,7 +68,6 @@ pub(crate) enum Test<T> {
 #[derive(Clone, Copy, Debug)]
 struct Tree {
     root: u32,
-    depth: u32,
     group: u32,
 }
 
@@ -108,8 +107,9 @@ pub(crate) struct Forest<T> {
     sets: Vec<Set>,
     words: Vec<u32>,
     leaves: Leaves<T>,
+    slots: Slots,
     n_groups: usize,
-    /// Whether a node asks more than a threshold.
+    /// Whether a node asks more than a threshold, or a leaf is more than any number.
     special: bool,
 }
 
@@ -121,6 +121,7 @@ impl<T: Real> Forest<T> {
             sets: Vec::new(),
             words: Vec::new(),
             leaves,
+            slots: Slots::default(),
             n_groups,
             special: false,
         }
@@ -144,6 +145,7 @@ impl<T: Real> Forest<T> {
             + size_of_val(self.trees.as_slice())
             + size_of_val(self.words.as_slice())
             + size_of_val(self.sets.as_slice())
+            + self.slots.memory()
             + table
     }
 
@@ -187,210 +189,134 @@ impl<T: Real> Forest<T> {
         limit("the number of nodes", start + items.len(), NODES_MAX)?;
         let name = self.trees.len();
         let mut seen = vec![false; items.len()];
-        let mut level = vec![0_u32];
-        let mut next_level = Vec::new();
-        let mut end = start + 1;
-        let mut depth = 0;
-        loop {
-            for &item in &level {
-                let place = self.nodes.len() as u32;
-                let known = items.get(item as usize);
-                let (Some(known), Some(seen @ false)) = (known, seen.get_mut(item as usize)) else {
-                    return Err(Error::corrupt(match known {
-                        None => format!("tree {name} has no node {item}, which another names"),
-                        Some(_) => format!("tree {name} has two ways to node {item}"),
-                    }));
-                };
-                *seen = true;
-                match *known {
-                    Item::Leaf(value) => self.nodes.push(Node {
-                        value,
-                        bits: LEAF,
-                        left: place,
-                    }),
-                    Item::Split {
-                        feature,
-                        test,
-                        default_right,
-                        zero_missing,
-                        left,
-                        right,
-                    } => {
-                        let mut bits = feature;
-                        if default_right {
-                            bits |= DEFAULT_RIGHT;
-                        }
-                        if zero_missing {
-                            bits |= ZERO_MISSING;
-                        }
-                        let value = match test {
-                            Test::Threshold(value) => value,
-                            Test::Set(set) => {
-                                bits |= SET;
-                                T::from_index(set)
-                            }
-                        };
-                        self.special |= bits & (SET | ZERO_MISSING) != 0;
-                        self.nodes.push(Node {
-                            value,
-                            bits,
-                            left: end as u32,
-                        });
-                        end += 2;
-                        next_level.extend([left, right]);
-                    }
-                }
+        // What is still to be placed, and of right children the parent.
+        let mut open = vec![(0_u32, None)];
+        while let Some((item, parent)) = open.pop() {
+            let place = self.nodes.len();
+            if let Some(parent) = parent {
+                let parent: &mut Node<T> = &mut self.nodes[parent];
+                parent.next = place as u32;
             }
-            if next_level.is_empty() {
-                break;
+            let known = items.get(item as usize);
+            let (Some(known), Some(seen @ false)) = (known, seen.get_mut(item as usize)) else {
+                return Err(Error::corrupt(match known {
+                    None => format!("tree {name} has no node {item}, which another names"),
+                    Some(_) => format!("tree {name} has two ways to node {item}"),
+                }));
+            };
+            *seen = true;
+            let (node, children) = self.node(*known);
+            if let Some([first, second]) = children {
+                open.extend([(second, Some(place)), (first, None)]);
             }
-            depth += 1;
-            limit("the depth of a tree", depth, DEPTH_MAX)?;
-            std::mem::swap(&mut level, &mut next_level);
-            next_level.clear();
+            self.nodes.push(node);
+        }
+        // Now it is known where the next tree begins.
+        let end = self.nodes.len() as u32;
+        for node in &mut self.nodes[start..] {
+            if node.is_leaf() {
+                node.next = end;
+            }
         }
         self.trees.push(Tree {
             root: start as u32,
-            depth: depth as u32,
             group: group as u32,
         });
         Ok(())
     }
 
-    /// Gives back what growing left over.
-    pub(crate) fn shrink(&mut self) {
+    /// A node that leads nowhere yet, and which its children are.
+    fn node(&mut self, item: Item<T>) -> (Node<T>, Option<[u32; 2]>) {
+        let (value, bits, children) = match item {
+            Item::Leaf(value) => {
+                self.special |= value.is_missing();
+                (value, LEAF, None)
+            }
+            Item::Split {
+                feature,
+                test: Test::Set(set),
+                default_right,
+                left,
+                right,
+                ..
+            } => {
+                self.special = true;
+                let default = if default_right { DEFAULT_RIGHT } else { 0 };
+                let bits = source(feature, false, false) | SET | default;
+                (T::from_index(set), bits, Some([left, right]))
+            }
+            Item::Split {
+                feature,
+                test: Test::Threshold(threshold),
+                default_right,
+                zero_missing,
+                left,
+                right,
+            } => {
+                let bits = source(feature, default_right, zero_missing);
+                let children = if default_right {
+                    [right, left]
+                } else {
+                    [left, right]
+                };
+                (threshold.first_sent(default_right), bits, Some(children))
+            }
+        };
+        (
+            Node {
+                value,
+                bits,
+                next: 0,
+            },
+            children,
+        )
+    }
+
+    /// Ends the growing: puts a leaf behind the last tree that leads to itself, and gives back what is left over.
+    pub(crate) fn finish(&mut self) {
+        let splits = self.nodes.iter().filter(|node| !node.is_leaf());
+        self.slots = Slots::new(splits.map(|node| node.bits & SLOT).collect());
+        for node in &mut self.nodes {
+            if !node.is_leaf() {
+                node.bits = node.bits & !SLOT | self.slots.of(node.bits & SLOT);
+            }
+        }
+        self.nodes.push(Node {
+            value: T::default(),
+            bits: 0,
+            next: self.nodes.len() as u32,
+        });
         self.nodes.shrink_to_fit();
         self.trees.shrink_to_fit();
         self.words.shrink_to_fit();
         self.sets.shrink_to_fit();
     }
 
-    /// Adds the trees' answers for whole rows of `n_cols` to `sums` (`n_groups` a row), in the order of the
-    /// trees. `n_cols` is over every feature that is asked.
-    pub(crate) fn add_to(&self, trees: Range<usize>, rows: &[T], n_cols: usize, sums: &mut [T]) {
-        let trees = &self.trees[trees];
-        if self.special {
-            self.add_rows::<true>(trees, rows, n_cols, sums);
-        } else {
-            self.add_rows::<false>(trees, rows, n_cols, sums);
-        }
+    /// Leaves of a tree.
+    fn n_leaves(&self, tree: usize) -> usize {
+        // Each split has two children.
+        self.span(tree..tree + 1).len().div_ceil(2)
     }
 
-    fn add_rows<const SPECIAL: bool>(
-        &self,
-        trees: &[Tree],
-        rows: &[T],
-        n_cols: usize,
-        sums: &mut [T],
-    ) {
-        let n_rows = rows.len() / n_cols;
-        let n_full = n_rows / LANES * LANES;
-        let per_block =
-            (BLOCK_BYTES / (n_cols * size_of::<T>()) / LANES * LANES).clamp(LANES, BLOCK_ROWS_MAX);
-        let (full_rows, last_rows) = rows.split_at(n_full * n_cols);
-        let (full_sums, last_sums) = sums.split_at_mut(n_full * self.n_groups);
-        let blocks = full_rows
-            .chunks(per_block * n_cols)
-            .zip(full_sums.chunks_mut(per_block * self.n_groups));
-        for (rows, sums) in blocks {
-            for tree in trees {
-                let lanes = rows
-                    .chunks_exact(LANES * n_cols)
-                    .zip(sums.chunks_exact_mut(LANES * self.n_groups));
-                for (rows, sums) in lanes {
-                    self.add_lanes::<SPECIAL>(tree, rows, n_cols, sums);
-                }
-            }
-        }
-        let last = last_rows
-            .chunks_exact(n_cols)
-            .zip(last_sums.chunks_exact_mut(self.n_groups));
-        for (row, sums) in last {
-            self.add_row::<SPECIAL>(trees, row, sums);
-        }
-    }
-
-    /// One tree, [`LANES`] rows.
-    #[inline]
-    fn add_lanes<const SPECIAL: bool>(
-        &self,
-        tree: &Tree,
-        rows: &[T],
-        n_cols: usize,
-        sums: &mut [T],
-    ) {
-        let lanes: [&[T]; LANES] =
-            std::array::from_fn(|lane| &rows[lane * n_cols..(lane + 1) * n_cols]);
-        let mut at = [tree.root; LANES];
-        for _ in 0..tree.depth {
-            let mut moved = 0;
-            for lane in 0..LANES {
-                let next = self.step::<SPECIAL>(at[lane], lanes[lane]);
-                moved |= next ^ at[lane];
-                at[lane] = next;
-            }
-            if moved == 0 {
-                break;
-            }
-        }
-        for lane in 0..LANES {
-            let sums = &mut sums[lane * self.n_groups..(lane + 1) * self.n_groups];
-            self.add_leaf(tree, at[lane], lanes[lane], sums);
-        }
-    }
-
-    /// One row, [`LANES`] trees at a time.
-    fn add_row<const SPECIAL: bool>(&self, trees: &[Tree], row: &[T], sums: &mut [T]) {
-        let (lanes, rest) = trees.as_chunks::<LANES>();
-        for trees in lanes {
-            let mut at: [u32; LANES] = std::array::from_fn(|lane| trees[lane].root);
-            loop {
-                let mut moved = 0;
-                for at in &mut at {
-                    let next = self.step::<SPECIAL>(*at, row);
-                    moved |= next ^ *at;
-                    *at = next;
-                }
-                if moved == 0 {
-                    break;
-                }
-            }
-            for (tree, at) in trees.iter().zip(at) {
-                self.add_leaf(tree, at, row, sums);
-            }
-        }
-        for tree in rest {
-            let mut at = tree.root;
-            for _ in 0..tree.depth {
-                at = self.step::<SPECIAL>(at, row);
-            }
-            self.add_leaf(tree, at, row, sums);
-        }
-    }
-
-    #[inline(always)]
-    fn step<const SPECIAL: bool>(&self, at: u32, row: &[T]) -> u32 {
-        let node = &self.nodes[at as usize];
-        let value = row[(node.bits & (FEATURES_MAX as u32 - 1)) as usize];
-        let missing = value.is_missing();
-        let right = if SPECIAL && node.bits & (SET | ZERO_MISSING) != 0 {
-            self.special(node, value)
-        } else {
-            value.is_right_of(node.value) | (missing & (node.bits & DEFAULT_RIGHT != 0))
+    /// The nodes of trees.
+    fn span(&self, trees: Range<usize>) -> Range<usize> {
+        let start = |tree: usize| match self.trees.get(tree) {
+            Some(tree) => tree.root as usize,
+            None => self.nodes.len() - 1,
         };
-        // Of a leaf the highest bit is set and nothing is added.
-        node.left + (u32::from(right) & !(node.bits >> 31))
+        start(trees.start)..start(trees.end)
     }
 
-    /// Whether a test that is more than a threshold leads right.
-    fn special(&self, node: &Node<T>, value: T) -> bool {
-        if node.bits & SET == 0 {
-            return if value.is_missing() || value.is_zero() {
-                node.bits & DEFAULT_RIGHT != 0
-            } else {
-                value.is_right_of(node.value)
-            };
+    /// Whether a node sends a value to its second child.
+    #[inline(always)]
+    fn is_second<const SPECIAL: bool>(&self, node: &Node<T>, value: T) -> bool {
+        if SPECIAL && node.bits & (SET | LEAF) != 0 {
+            return node.is_leaf() || self.is_right_by_set(node, value);
         }
+        value >= node.value
+    }
+
+    fn is_right_by_set(&self, node: &Node<T>, value: T) -> bool {
         let in_set = |category: u32| match &self.sets[node.value.to_index() as usize] {
             Set::Bits(words) => self.words[words.clone()]
                 .get((category / u32::BITS) as usize)
@@ -400,9 +326,9 @@ impl<T: Real> Forest<T> {
         T::set_leads_right(value, node.bits & DEFAULT_RIGHT != 0, in_set)
     }
 
+    /// Adds what a tree answers to a row, where `value` is what its leaf holds.
     #[inline(always)]
-    fn add_leaf(&self, tree: &Tree, at: u32, row: &[T], sums: &mut [T]) {
-        let value = self.nodes[at as usize].value;
+    fn add_leaf(&self, tree: Tree, value: T, row: &[T], sums: &mut [T]) {
         match &self.leaves {
             Leaves::Value => sums[tree.group as usize] += value,
             Leaves::Row { width, table } => {
@@ -416,6 +342,18 @@ impl<T: Real> Forest<T> {
                 sums[tree.group as usize] += leaf.answer(row);
             }
         }
+    }
+}
+
+impl<T> Node<T> {
+    #[inline(always)]
+    fn is_leaf(&self) -> bool {
+        self.bits & LEAF != 0
+    }
+
+    #[inline(always)]
+    fn slot(&self) -> usize {
+        (self.bits & SLOT) as usize
     }
 }
 

@@ -78,7 +78,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Model> {
         let items = items(tree, n_features, &mut forest)?;
         forest.add_tree(&items, at % n_groups)?;
     }
-    forest.shrink();
+    forest.finish();
     let iterations = (0..=trees.len() / n_groups)
         .map(|at| (at * n_groups) as u32)
         .collect();

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::forest::Forest;
 use crate::link::Link;
 use crate::{lightgbm, xgboost};
-use std::ops::{AddAssign, Mul, Range};
+use std::ops::{AddAssign, BitAndAssign, BitOr, Mul, Neg, Not, Range};
 
 /// A model that is ready to predict.
 #[derive(Clone, Debug)]
@@ -107,19 +107,32 @@ impl Shape {
 
 /// A number as a library computes with it: `f32` has XGBoost's rules, `f64` LightGBM's.
 pub trait Real:
-    Copy + Default + PartialOrd + AddAssign + Mul<Output = Self> + std::fmt::Debug + 'static
+    Copy
+    + Default
+    + PartialOrd
+    + AddAssign
+    + Mul<Output = Self>
+    + Neg<Output = Self>
+    + std::fmt::Debug
+    + 'static
 {
+    /// As wide as this.
+    #[doc(hidden)]
+    type Bits: Bits;
     #[doc(hidden)]
     const NAN: Self;
+    #[doc(hidden)]
+    const INFINITY: Self;
     #[doc(hidden)]
     fn from_index(index: u32) -> Self;
     #[doc(hidden)]
     fn to_index(self) -> u32;
     #[doc(hidden)]
     fn is_missing(self) -> bool;
-    /// Whether a threshold sends this to the right. Never for NaN.
+    /// The least value that a threshold sends to the right; where `is_negated`, the least that is sent to the
+    /// left when value and threshold have their signs changed. NaN where no value is.
     #[doc(hidden)]
-    fn is_right_of(self, threshold: Self) -> bool;
+    fn first_sent(self, is_negated: bool) -> Self;
     /// Whether the value counts as zero where zeros are missing.
     #[doc(hidden)]
     fn is_zero(self) -> bool;
@@ -128,13 +141,57 @@ pub trait Real:
     fn set_leads_right(self, default_right: bool, in_set: impl Fn(u32) -> bool) -> bool;
 }
 
+/// A set of small numbers.
+#[doc(hidden)]
+pub trait Bits:
+    Copy + PartialEq + BitOr<Output = Self> + BitAndAssign + Not<Output = Self> + std::fmt::Debug
+{
+    const N: usize;
+    const NONE: Self;
+    const ALL: Self;
+    /// Those from the first to before the second.
+    fn range(start: usize, end: usize) -> Self;
+    fn all_if(is: bool) -> Self;
+    fn first(self) -> usize;
+}
+
+macro_rules! bits {
+    ($($Word:ty)*) => {$(
+        impl Bits for $Word {
+            const N: usize = Self::BITS as usize;
+            const NONE: Self = 0;
+            const ALL: Self = !0;
+
+            #[inline(always)]
+            fn range(start: usize, end: usize) -> Self {
+                let below = |end: usize| !Self::ALL.checked_shl(end as u32).unwrap_or(0);
+                below(end) & !below(start)
+            }
+
+            #[inline(always)]
+            fn all_if(is: bool) -> Self {
+                Self::from(is).wrapping_neg()
+            }
+
+            #[inline(always)]
+            fn first(self) -> usize {
+                self.trailing_zeros() as usize
+            }
+        }
+    )*};
+}
+bits!(u32 u64);
+
 /// XGBoost's categories end here (`OutOfRangeCat`, `src/common/categorical.h`).
 pub(crate) const XGBOOST_CATEGORIES_MAX: f32 = 16_777_216.0;
 /// LightGBM's zero (`kZeroThreshold`, `include/LightGBM/meta.h`): the `float` nearest to 1e-35.
 const LIGHTGBM_ZERO: f64 = 1e-35_f32 as f64;
 
 impl Real for f32 {
+    type Bits = u32;
+
     const NAN: f32 = f32::NAN;
+    const INFINITY: f32 = f32::INFINITY;
 
     fn from_index(index: u32) -> f32 {
         f32::from_bits(index)
@@ -149,9 +206,14 @@ impl Real for f32 {
         self.is_nan()
     }
 
-    #[inline(always)]
-    fn is_right_of(self, threshold: f32) -> bool {
-        self >= threshold
+    // x goes right where x >= t, and else left: where -x > -t.
+    fn first_sent(self, is_negated: bool) -> f32 {
+        match is_negated {
+            false => self,
+            true if self.is_nan() => f32::NEG_INFINITY,
+            true if self == f32::NEG_INFINITY => f32::NAN,
+            true => (-self).next_up(),
+        }
     }
 
     fn is_zero(self) -> bool {
@@ -167,7 +229,10 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
+    type Bits = u64;
+
     const NAN: f64 = f64::NAN;
+    const INFINITY: f64 = f64::INFINITY;
 
     fn from_index(index: u32) -> f64 {
         f64::from(index)
@@ -182,9 +247,14 @@ impl Real for f64 {
         self.is_nan()
     }
 
-    #[inline(always)]
-    fn is_right_of(self, threshold: f64) -> bool {
-        self > threshold
+    // x goes right where x > t, and else left: where -x >= -t.
+    fn first_sent(self, is_negated: bool) -> f64 {
+        match is_negated {
+            false if self == f64::INFINITY => f64::NAN,
+            false => self.next_up(),
+            true if self.is_nan() => f64::NEG_INFINITY,
+            true => -self,
+        }
     }
 
     fn is_zero(self) -> bool {

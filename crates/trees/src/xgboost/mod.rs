@@ -245,7 +245,7 @@ fn forest(document: Document, n_groups: usize, n_features: usize) -> Result<Fore
         let items = items(name, &tree, n_features, n_groups, weight, &mut forest)?;
         forest.add_tree(&items, group)?;
     }
-    forest.shrink();
+    forest.finish();
     Ok(forest)
 }
 
