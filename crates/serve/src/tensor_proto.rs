@@ -11,7 +11,7 @@ use bytes::Bytes;
 const REPEATED_MAX: usize = 1 << 20;
 
 /// Reads a tensor. Fewer values than elements are filled up with the last, as TensorFlow does.
-pub(crate) fn read(name: &str, proto: TensorProto) -> Result<Tensor> {
+pub(crate) fn read(name: &str, mut proto: TensorProto) -> Result<Tensor> {
     let wrong = |text: &str| ServeError::invalid(format!("input `{name}`: {text}"));
     let datatype = value::datatype(proto.dtype)
         .ok_or_else(|| wrong(&format!("its type ({}) is not taken", proto.dtype)))?;
@@ -25,6 +25,20 @@ pub(crate) fn read(name: &str, proto: TensorProto) -> Result<Tensor> {
         .iter()
         .try_fold(1_usize, |product, &size| product.checked_mul(size))
         .ok_or_else(|| wrong("its shape has too many elements"))?;
+    // Half precision goes on as 32-bit numbers. `half_val` has each number's bits.
+    let bits = proto.half_val.iter();
+    let bits: Vec<u8> = bits
+        .flat_map(|bits| bits.to_le_bytes()[..2].to_vec())
+        .collect();
+    if let Some(values) = value::halves(proto.dtype, &bits) {
+        proto.float_val = values;
+        if let Some(values) = value::halves(proto.dtype, &proto.tensor_content) {
+            proto.tensor_content = values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect();
+        }
+    }
     let mut data = match (proto.tensor_content.is_empty(), datatype.size()) {
         (false, Some(size)) => {
             if Some(proto.tensor_content.len()) != n.checked_mul(size) {

@@ -50,6 +50,24 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
+fn half_precision_is_read_as_32_bits() {
+    for (dtype, bits) in [(19, [0x3e00_u16, 0xc000]), (14, [0x3fc0, 0xc000])] {
+        let mut sent = proto(Datatype::F32, &[2]);
+        sent.dtype = dtype;
+        let by_content = TensorProto {
+            tensor_content: bits.iter().flat_map(|bits| bits.to_le_bytes()).collect(),
+            ..sent.clone()
+        };
+        sent.half_val = bits.iter().map(|&bits| i32::from(bits)).collect();
+        for sent in [sent, by_content] {
+            let tensor = read("x", sent).unwrap();
+            assert_eq!(tensor.datatype, Datatype::F32);
+            assert_eq!(tensor.data, Data::F32(vec![1.5, -2.0]));
+        }
+    }
+}
+
+#[test]
 fn what_does_not_fit_its_shape_is_refused() {
     let refused = |proto: TensorProto, wanted: &str| {
         let error = read("x", proto).unwrap_err().text;

@@ -87,6 +87,15 @@ for case in cases:
         same(answer.as_numpy(name), wanted)
 assert n > 20, n
 
+# Half precision may be sent as it is; answers have 32 bits.
+request = predict_pb2.PredictRequest()
+request.model_spec.name = "types"
+request.model_spec.signature_name = "halves"
+request.inputs["half"].CopyFrom(tf.make_tensor_proto([1.5], tf.float16))
+request.inputs["brain"].CopyFrom(tf.make_tensor_proto([0.25], tf.bfloat16))
+answer = prediction.Predict(request)
+assert answer.outputs["both"].float_val[0] == 1.75 and answer.outputs["half"].float_val[0] == 0.5, answer
+
 request = predict_pb2.PredictRequest()
 request.model_spec.name = "table"
 request.inputs["words"].CopyFrom(tf.make_tensor_proto([b"banana"]))

@@ -22,6 +22,8 @@ def plain(value):
     value = np.asarray(value)
     if value.dtype == object or value.dtype.kind == "S":
         return np.vectorize(lambda text: text.decode() if isinstance(text, bytes) else text, otypes=[object])(value).tolist()
+    if value.dtype in (tf.bfloat16.as_numpy_dtype, np.float16):
+        value = value.astype(np.float32)
     return value.tolist()
 
 
@@ -186,14 +188,21 @@ class Types(tf.Module):
         return {value.dtype.name: tf.identity(value) for value in values}
 
 
+    @tf.function(input_signature=[spec([None], tf.float16, "half"), spec([None], tf.bfloat16, "brain")])
+    def halves(self, half, brain):
+        return {"half": half / 3, "brain": brain / 3, "both": tf.cast(half, tf.float32) + tf.cast(brain, tf.float32)}
+
+
 types = Types()
-save(types, "types", serving_default=types.serve)
+save(types, "types", serving_default=types.serve, halves=types.halves)
 edges = {np.dtype(name).name: np.array([np.iinfo(name).min, np.iinfo(name).max], name) for name in
          ["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"]}
 edges |= {"bool": np.array([True, False]), "float32": np.array([0.1, -3e38], np.float32), "float64": np.array([0.1, 1e300])}
 cases.append({"model": "types", "signature": "serving_default",
               "inputs": {name: plain(value) for name, value in edges.items()},
               "outputs": {name: plain(value) for name, value in edges.items()}})
+case("types", {"half": np.array([1, -0.1, 60000], np.float16),
+               "brain": np.array([1, -0.1, 3e38], tf.bfloat16.as_numpy_dtype)}, "halves")
 
 # ---- TensorFlow 1: a graph with variables, saved by the old builder; no `serving_default` ----
 

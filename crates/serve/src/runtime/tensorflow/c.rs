@@ -81,6 +81,7 @@ api! {
     delete_graph = "TF_DeleteGraph"(Handle);
     operation = "TF_GraphOperationByName"(Handle, *const c_char) -> Handle;
     n_outputs = "TF_OperationNumOutputs"(Handle) -> c_int;
+    output_type = "TF_OperationOutputType"(Output) -> c_int;
     load = "TF_LoadSessionFromSavedModel"(
         Handle, *const Buffer, *const c_char, *const *const c_char, c_int, Handle, *mut Buffer, Handle
     ) -> Handle;
@@ -303,7 +304,12 @@ impl Session {
     ) -> Result<Vec<Tensor>> {
         let values: Vec<Value> = tensors
             .iter()
-            .map(|tensor| Value::new(self.api, tensor))
+            .zip(inputs)
+            // SAFETY: the input belongs to the graph.
+            .map(|(tensor, input)| {
+                let wanted = unsafe { (self.api.output_type)(*input) };
+                Value::new(self.api, tensor, wanted)
+            })
             .collect::<Result<_>>()?;
         let handles: Vec<Handle> = values.iter().map(|value| value.handle).collect();
         let mut answers = vec![null_mut(); outputs.len()];

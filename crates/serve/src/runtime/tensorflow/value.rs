@@ -9,6 +9,7 @@ use crate::error::{Result, ServeError};
 use crate::tensor::{Data, Datatype, Tensor};
 use base::Code;
 use bytes::Bytes;
+use half::{bf16, f16};
 use std::ffi::{c_int, c_void};
 
 /// A tensor of TensorFlow's.
@@ -45,9 +46,15 @@ unsafe extern "C" fn free_strings(_: *mut c_void, _: usize, strings: *mut c_void
 }
 
 impl Value {
-    pub(super) fn new(api: &'static Api, tensor: &Tensor) -> Result<Value> {
+    /// A tensor for an input of the type that has the number `wanted`.
+    pub(super) fn new(api: &'static Api, tensor: &Tensor, wanted: c_int) -> Result<Value> {
         let shape: Vec<i64> = tensor.shape.iter().map(|&size| size as i64).collect();
-        let datatype = number(tensor.datatype);
+        let is_half = tensor.datatype == Datatype::F32 && [HALF, BRAIN].contains(&wanted);
+        let datatype = if is_half {
+            wanted
+        } else {
+            number(tensor.datatype)
+        };
         let handle = match &tensor.data {
             Data::Bytes(values) => {
                 let all = values
@@ -79,7 +86,11 @@ impl Value {
                 }
             }
             data => {
-                let width = tensor.datatype.size().unwrap_or(8);
+                let width = if is_half {
+                    2
+                } else {
+                    tensor.datatype.size().unwrap_or(8)
+                };
                 let size = data.len() * width;
                 // SAFETY: the shape lives through the call.
                 let handle = unsafe {
@@ -90,7 +101,10 @@ impl Value {
                     let room = unsafe {
                         std::slice::from_raw_parts_mut((api.data)(handle).cast::<u8>(), size)
                     };
-                    fill(room, data, width);
+                    match data {
+                        Data::F32(values) if is_half => fill_halves(room, values, wanted),
+                        _ => fill(room, data, width),
+                    }
                 }
                 handle
             }
@@ -144,7 +158,7 @@ impl Value {
         } else {
             // SAFETY: the tensor has `size` bytes there.
             let bytes = unsafe { std::slice::from_raw_parts(start.cast::<u8>(), size) };
-            crate::tensor::from_le(datatype, bytes)
+            halves(kind, bytes).map_or_else(|| crate::tensor::from_le(datatype, bytes), Data::F32)
         };
         Ok(Tensor {
             name: name.to_owned(),
@@ -159,6 +173,34 @@ fn empty(datatype: Datatype) -> Data {
     match datatype {
         Datatype::Bytes => Data::Bytes(Vec::new()),
         other => crate::tensor::from_le(other, &[]),
+    }
+}
+
+/// 32-bit numbers as those of half precision, rounded to the nearest.
+fn fill_halves(room: &mut [u8], values: &[f32], number: c_int) {
+    for (to, &value) in room.as_chunks_mut().0.iter_mut().zip(values) {
+        *to = match number {
+            BRAIN => bf16::from_f32(value).to_le_bytes(),
+            _ => f16::from_f32(value).to_le_bytes(),
+        };
+    }
+}
+
+/// Numbers of half precision as 32-bit ones; `None` for the bytes of another type.
+pub(crate) fn halves(number: c_int, bytes: &[u8]) -> Option<Vec<f32>> {
+    let halves = bytes.as_chunks().0.iter().copied();
+    match number {
+        HALF => Some(
+            halves
+                .map(|bits| f16::from_le_bytes(bits).to_f32())
+                .collect(),
+        ),
+        BRAIN => Some(
+            halves
+                .map(|bits| bf16::from_le_bytes(bits).to_f32())
+                .collect(),
+        ),
+        _ => None,
     }
 }
 
@@ -183,8 +225,12 @@ fn fill(room: &mut [u8], data: &Data, width: usize) {
     }
 }
 
-/// Types with TensorFlow's numbers for them.
-const NUMBERS: [(c_int, Datatype); 12] = [
+/// TensorFlow's numbers of the types of half precision, IEEE 754's and the one with the range of 32 bits.
+const HALF: c_int = 19;
+const BRAIN: c_int = 14;
+
+/// Types with TensorFlow's numbers for them. Half precision goes as 32-bit numbers.
+const NUMBERS: [(c_int, Datatype); 14] = [
     (1, Datatype::F32),
     (2, Datatype::F64),
     (3, Datatype::I32),
@@ -197,6 +243,8 @@ const NUMBERS: [(c_int, Datatype); 12] = [
     (17, Datatype::U16),
     (22, Datatype::U32),
     (23, Datatype::U64),
+    (HALF, Datatype::F32),
+    (BRAIN, Datatype::F32),
 ];
 
 /// The type of TensorFlow's number.
