@@ -87,6 +87,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("reqwest", &["client", "store"]),
     ("kube", &["k8s"]),
     ("k8s-openapi", &["k8s"]),
+    ("cel", &["k8s"]),
     ("ureq", &["pod"]),
     ("signal-hook", &["pod"]),
     ("jsonschema", &["api"]),

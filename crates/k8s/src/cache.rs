@@ -4,6 +4,7 @@
 
 use crate::affinity::Site;
 use crate::config::Checkpoints;
+use crate::devices::{Devices, Release, Touched};
 use crate::foreign::{GroupRef, Other};
 use crate::report::report;
 use crate::spaces::Spaces;
@@ -16,8 +17,9 @@ use engine::{Cause, Gang, Group, NodeReport, Phase, PodName, Prepared, ReplicaKe
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
+mod devices;
 mod volumes;
 
 /// Name of a holder.
@@ -34,6 +36,8 @@ pub(crate) struct Cache {
     highest: AtomicU64,
     /// What claims for checkpoints ask for.
     checkpoints: Checkpoints,
+    /// The newest version of a ResourceClaim that a watch told of: all that were written before are known.
+    pub(crate) seen_claims: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -61,6 +65,7 @@ struct Inner {
     used: BTreeMap<Place, BTreeSet<Place>>,
     /// Whether nodes have labels of ours for the sake of claims.
     is_labelled: bool,
+    devices: Devices,
 }
 
 impl Cache {
@@ -72,6 +77,7 @@ impl Cache {
             poke: Notify::new(),
             highest: AtomicU64::new(0),
             checkpoints,
+            seen_claims: watch::Sender::default(),
         }
     }
 
@@ -91,7 +97,10 @@ impl Cache {
         let mut inner = self.inner();
         let name = node.name.clone();
         let is_new = inner.nodes.insert(name.clone(), node).is_none();
+        let mut touched = Touched::default();
+        inner.look_at_devices(&name, &mut touched.pods);
         self.tell_node(&inner, &name);
+        self.tell_touched(&mut inner, touched);
         if is_new {
             self.tell_sites(&mut inner);
         }
@@ -100,12 +109,13 @@ impl Cache {
     pub(crate) fn remove_node(&self, name: &str) {
         let mut inner = self.inner();
         inner.nodes.remove(name);
+        inner.devices.forget_node(name);
         self.journal.remove_node(name);
         // A volume that was to be made for it may be made elsewhere.
         self.tell_sites(&mut inner);
     }
 
-    /// A node as it is told: less what others use there, and with the claims that are reached from there.
+    /// A node as it is told: less what others use there, with the claims that are reached from there, and with its devices.
     fn tell_node(&self, inner: &Inner, name: &str) {
         let Some(mut node) = inner.nodes.get(name).cloned() else {
             return;
@@ -123,6 +133,10 @@ impl Cache {
         };
         let labels = self.site_labels(inner, site);
         node.labels.extend(labels);
+        if let Some(share) = inner.devices.share(name) {
+            node.allocatable.extended.extend(share.counts.clone());
+            node.labels.extend(share.labels.clone());
+        }
         self.journal.put_node(node);
     }
 
@@ -143,6 +157,9 @@ impl Cache {
         {
             self.journal.remove_foreign(&old);
         }
+        let mut touched = Cache::claim_devices(&mut inner, &other);
+        touched.pods.remove(&place);
+        self.tell_touched(&mut inner, touched);
         let is_asked = self.tell_other(&inner, &other);
         // Which claims somebody waits with decides about labels of nodes.
         let is_news =
@@ -167,6 +184,8 @@ impl Cache {
         if other.waits_with_claims() {
             self.tell_sites(&mut inner);
         }
+        let touched = inner.devices.remove_pod(place);
+        self.tell_touched(&mut inner, touched);
         self.uses(&mut inner, other.usage, None);
         if let Some((pod, _)) = other.foreign {
             self.journal.remove_foreign(&pod.pod.uid);
@@ -180,6 +199,7 @@ impl Cache {
         };
         let mut pod = pod.clone();
         inner.tie(&mut pod, &other.claims);
+        inner.devices.tie(&mut pod);
         if let (Some(group), Gang::Unsized { name }) = (group, &pod.gang) {
             match inner.sizes.get(group) {
                 None => return true,
@@ -454,8 +474,11 @@ impl Cache {
 
     /// What the keeper has to do now.
     pub(crate) fn todo(&self) -> Vec<Todo> {
-        let inner = self.inner();
+        let mut inner = self.inner();
         let mut todo: Vec<Todo> = self.spaces.due().into_iter().map(Todo::Space).collect();
+        let idle = self.idle_devices(&mut inner).into_iter();
+        todo.extend(idle.map(Box::new).map(Todo::Release));
+        let inner = inner;
         let named = inner
             .others
             .values()
@@ -528,6 +551,8 @@ pub(crate) enum Todo {
     Hear(Box<Claim>),
     /// A replica's node does not reach its volume.
     Misplaced(ReplicaKey, String),
+    /// A pod does not come for its devices.
+    Release(Box<Release>),
 }
 
 /// What a pod uses on a node.

@@ -3,6 +3,7 @@
 //! The gang's size stands on the pod (`moonshot/gang-size`, label or annotation) or in the PodGroup that it names. Spark's
 //! executors are known by `spark-app-selector`; its driver makes them, so it starts alone, before them.
 
+use crate::devices;
 use crate::manifest::GPU;
 use crate::names;
 use crate::storage::{self, Named};
@@ -65,6 +66,8 @@ pub(crate) struct Other {
     pub(crate) uid: String,
     /// The claims that it names.
     pub(crate) claims: Vec<Named>,
+    /// The claims of devices that it names.
+    pub(crate) devices: Vec<devices::Named>,
     /// It has a node and is not over.
     pub(crate) is_there: bool,
     /// What it uses where somebody else put it.
@@ -121,6 +124,7 @@ impl Other {
             usage: usage.map(|node| (node, request)),
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             claims: storage::named(pod),
+            devices: devices::named(pod),
             is_there,
         })
     }
@@ -345,16 +349,6 @@ fn refused(spec: &PodSpec) -> Option<String> {
     if ports.any(|port| port.host_port.is_some_and(|port| port != 0)) {
         return no("spec.containers.ports.hostPort", "use a Service");
     }
-    if spec
-        .resource_claims
-        .as_ref()
-        .is_some_and(|claims| !claims.is_empty())
-    {
-        return no(
-            "spec.resourceClaims",
-            "ask for whole devices as extended resources",
-        );
-    }
     None
 }
 
@@ -478,8 +472,8 @@ mod tests {
         check(affinity("In", &["a", "b"]), Some("nodeAffinity"));
         check(affinity("NotIn", &["a"]), Some("nodeAffinity"));
         check(
-            json!({"resourceClaims": [{"name": "gpu"}]}),
-            Some("spec.resourceClaims"),
+            json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "gpu"}]}),
+            None,
         );
         check(
             json!({"containers": [{"name": "a", "ports": [{"containerPort": 1, "hostPort": 80}]}]}),

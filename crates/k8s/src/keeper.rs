@@ -77,6 +77,7 @@ fn name(todo: &Todo) -> String {
         }
         Todo::Hear(claim) => format!("hear {}", claim.uid),
         Todo::Misplaced(key, _) => format!("misplaced {key}"),
+        Todo::Release(release) => format!("release {} {}", release.claim.uid, release.claim.version),
     }
 }
 
@@ -119,6 +120,7 @@ async fn perform(shared: &Shared, epoch: Epoch, todo: &Todo) {
             write_end(shared, epoch, key, &end).await;
             return;
         }
+        Todo::Release(release) => crate::allotments::release(shared, release).await,
         Todo::Record(key, end) => {
             write_end(shared, epoch, key, end).await;
             return;

@@ -1,5 +1,6 @@
 //! What is done to pods that others made: bound, evicted, told about. Each effect names the pod's uid.
 
+use crate::allotments;
 use crate::claims;
 use crate::error::{failed, is_conflict, is_gone};
 use crate::foreign::GroupRef;
@@ -28,13 +29,14 @@ const NOTE_CHARS_MAX: usize = 1_000;
 /// Who says it.
 const REPORTER: &str = "moonshot";
 
-/// Gives a pod its node; `false` where it is gone or has one.
+/// Gives a pod its devices and its node; `false` where it is gone or has one.
 pub(crate) async fn bind(
     shared: &Shared,
     epoch: Epoch,
     pod: &PodName,
     node: &str,
 ) -> Result<bool, EngineError> {
+    allotments::write(shared, pod).await?;
     let binding = json!({
         "apiVersion": "v1", "kind": "Binding",
         "metadata": {
@@ -56,7 +58,7 @@ pub(crate) async fn bind(
     }
 }
 
-/// Brings a pod's volumes to a node, one step a call.
+/// Brings a pod's volumes to a node, one step a call, then keeps devices of the node for it.
 pub(crate) async fn prepare(
     shared: &Shared,
     pod: &PodName,
@@ -77,7 +79,10 @@ pub(crate) async fn prepare(
             Ok(()) => {}
         }
     }
-    Ok(needs.prepared())
+    match needs.prepared() {
+        Prepared::Ready => allotments::prepare(shared, pod, node).await,
+        other => Ok(other),
+    }
 }
 
 /// Asks a pod to end through the eviction API, which heeds disruption budgets.

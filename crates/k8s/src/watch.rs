@@ -1,7 +1,10 @@
-//! Watches of nodes, pods (ours and those of others), Jobs, Deployments, namespaces, NetworkPolicies, claims, volumes and storage classes: lists in pages with bookmarks, and starts over by itself when a position is
+//! Watches of nodes, pods (ours and those of others), Jobs, Deployments, namespaces, NetworkPolicies, claims, volumes and storage classes, and
+//! where the cluster serves them of devices: lists in pages with bookmarks, and starts over by itself when a position is
 //! too old (410) or a connection is lost. Each ends up in the [`Cache`].
 
 use crate::cache::Cache;
+use crate::devices;
+use crate::error::status;
 use crate::foreign::{self, Other};
 use crate::names;
 use crate::storage::{Claim, Class, Volume};
@@ -11,9 +14,11 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::api::ListParams;
 use kube::{Api, Client, Resource};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -41,6 +46,9 @@ struct Policies;
 struct Claims;
 struct Volumes;
 struct Classes;
+struct Slices;
+struct DeviceClaims;
+struct DeviceClasses;
 
 impl Kind for Pods {
     type Object = Pod;
@@ -211,6 +219,51 @@ impl Kind for Classes {
     }
 }
 
+impl Kind for Slices {
+    type Object = ResourceSlice;
+    fn put(cache: &Cache, slice: ResourceSlice) -> Option<Place> {
+        let place = place(&slice.metadata);
+        cache.put_slice(devices::Slice::new(slice)?);
+        Some(place)
+    }
+    fn remove(cache: &Cache, place: &Place) {
+        cache.remove_slice(&place.1);
+    }
+    fn keep(cache: &Cache, there: &HashSet<Place>) {
+        cache.keep_slices(there);
+    }
+}
+
+impl Kind for DeviceClaims {
+    type Object = ResourceClaim;
+    fn put(cache: &Cache, claim: ResourceClaim) -> Option<Place> {
+        let place = place(&claim.metadata);
+        cache.see_device_claim(devices::Claim::new(claim)?);
+        Some(place)
+    }
+    fn remove(cache: &Cache, place: &Place) {
+        cache.remove_device_claim(place);
+    }
+    fn keep(cache: &Cache, there: &HashSet<Place>) {
+        cache.keep_device_claims(there);
+    }
+}
+
+impl Kind for DeviceClasses {
+    type Object = DeviceClass;
+    fn put(cache: &Cache, class: DeviceClass) -> Option<Place> {
+        let place = place(&class.metadata);
+        cache.put_device_class(devices::Class::new(class)?);
+        Some(place)
+    }
+    fn remove(cache: &Cache, place: &Place) {
+        cache.remove_device_class(&place.1);
+    }
+    fn keep(cache: &Cache, there: &HashSet<Place>) {
+        cache.keep_device_classes(there);
+    }
+}
+
 /// Runs all of them until `stop`; `listed` counts the kinds whose first list is complete.
 pub(crate) async fn run(
     client: Client,
@@ -230,7 +283,7 @@ pub(crate) async fn run(
     let claims = watch::watcher(Api::<PersistentVolumeClaim>::all(client.clone()), config());
     let volumes = watch::watcher(Api::<PersistentVolume>::all(client.clone()), config());
     let classes = watch::watcher(Api::<StorageClass>::all(client.clone()), config());
-    let nodes = watch::watcher(Api::<Node>::all(client), config());
+    let nodes = watch::watcher(Api::<Node>::all(client.clone()), config());
     let all = async {
         tokio::join!(
             follow::<Pods>("pods", pods, &cache, &listed),
@@ -243,12 +296,42 @@ pub(crate) async fn run(
             follow::<Claims>("claims", claims, &cache, &listed),
             follow::<Volumes>("volumes", volumes, &cache, &listed),
             follow::<Classes>("storage classes", classes, &cache, &listed),
+            follow_devices(client, &cache, &listed),
         )
     };
     tokio::select! {
         _ = all => {}
         () = stop.cancelled() => {}
     }
+}
+
+/// Clusters before Kubernetes 1.34 know no devices, and a role from an older chart may not read them: both are asked once, for the rest
+/// works without.
+async fn follow_devices(client: Client, cache: &Cache, listed: &Sender<u8>) {
+    let slices = Api::<ResourceSlice>::all(client.clone());
+    let missing = match slices.list(&ListParams::default().limit(1)).await {
+        Err(error) => match status(&error) {
+            Some(404) => Some("this cluster does not serve `resource.k8s.io/v1`"),
+            Some(403) => Some("the server may not read `resource.k8s.io`: install its chart anew"),
+            _ => None,
+        },
+        Ok(_) => None,
+    };
+    if let Some(missing) = missing {
+        tracing::info!(missing, "devices are not known");
+        cache.miss_devices(missing);
+        listed.send_modify(|n| *n += 3);
+        return;
+    }
+    let config = || watcher::Config::default().page_size(PAGE);
+    let slices = watch::watcher(slices, config());
+    let claims = watch::watcher(Api::<ResourceClaim>::all(client.clone()), config());
+    let classes = watch::watcher(Api::<DeviceClass>::all(client), config());
+    tokio::join!(
+        follow::<Slices>("resource slices", slices, cache, listed),
+        follow::<DeviceClaims>("resource claims", claims, cache, listed),
+        follow::<DeviceClasses>("device classes", classes, cache, listed),
+    );
 }
 
 async fn follow<K: Kind>(
@@ -282,4 +365,4 @@ async fn follow<K: Kind>(
 }
 
 /// How many kinds are watched.
-pub(crate) const KINDS: u8 = 10;
+pub(crate) const KINDS: u8 = 13;

@@ -1,6 +1,7 @@
 //! The platform on a real Kubernetes: `cargo xtask test cluster` starts one and names it by `KUBECONFIG`; pods reach this
 //! machine by the address of their bridge.
 
+mod devices;
 mod volumes;
 
 use e2e::quickstart::learn_and_serve;

@@ -130,7 +130,7 @@ pub(super) struct Called {
     refused: BTreeSet<Uid>,
 }
 
-/// Has the volumes of a PodGroup's members brought to their nodes: all of them before any member is bound, so that a gang that cannot
+/// Has what a PodGroup's members claim, volumes and devices, brought to their nodes: all of them before any member is bound, so that a gang that cannot
 /// be where it was placed has not half begun.
 async fn prepare(control: &Control, room: &Semaphore, rows: &Rows, steps: &[Step]) -> Readiness {
     let (mut elsewhere, mut waits) = (None, None);
@@ -146,7 +146,7 @@ async fn prepare(control: &Control, room: &Semaphore, rows: &Rows, steps: &[Step
             Ok(Prepared::Waits(sentence)) => drop(waits.get_or_insert((pod, sentence))),
             Ok(Prepared::Elsewhere(sentence)) => drop(elsewhere.get_or_insert((pod, sentence))),
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, %pod, "the volumes of a pod of others cannot be prepared now");
+                tracing::warn!(error = &error as &dyn std::error::Error, %pod, "what a pod of others claims cannot be prepared now");
                 is_refused = true;
             }
         }
@@ -178,12 +178,12 @@ async fn hold_up(control: &Control, uid: Uid, pod: &PodName, sentence: &str) {
     if told {
         return;
     }
-    if let Err(error) = write::waits(control, uid, "WaitingForVolume", sentence).await {
+    if let Err(error) = write::waits(control, uid, "WaitingForClaim", sentence).await {
         failed(&error);
     }
     let note = Note {
         is_warning: true,
-        reason: "WaitingForVolume".to_owned(),
+        reason: "WaitingForClaim".to_owned(),
         sentence: sentence.to_owned(),
     };
     if let Err(error) = control.engine.tell(control.epoch, pod, &note).await {

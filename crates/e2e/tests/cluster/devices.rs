@@ -1,0 +1,439 @@
+//! Devices that pods of others claim. They are published by the tests themselves, on nodes that exist on paper: pods are bound there
+//! and never run, so that only who gets which device is shown.
+
+use super::{PATIENCE, events, kubeconfig, listed, up};
+use e2e::{Installation, eventually, kubectl};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Kubernetes believes for less than a minute that a node is alive.
+const PERIOD: Duration = Duration::from_secs(15);
+
+/// Nodes with devices of a driver of the test's own; everything of it goes with this.
+struct Lab {
+    title: &'static str,
+    nodes: Vec<String>,
+    is_over: Arc<AtomicBool>,
+    heart: Option<JoinHandle<()>>,
+}
+
+impl Lab {
+    /// So many devices on each node. Odd ones are larger; each two of a node share a link.
+    fn new(title: &'static str, devices: &[usize]) -> Lab {
+        let nodes: Vec<String> = (0..devices.len()).map(|n| format!("{title}-{n}")).collect();
+        let mut all: Vec<Value> = nodes
+            .iter()
+            .map(|name| {
+                json!({"apiVersion": "v1", "kind": "Node", "metadata": {
+                    "name": name, "labels": {"kubernetes.io/hostname": name},
+                }})
+            })
+            .collect();
+        let driver = format!("{title}.example.com");
+        all.push(class(&driver, &format!("device.driver == '{driver}'")));
+        for (node, count) in nodes.iter().zip(devices) {
+            let devices: Vec<Value> = (0..*count)
+                .map(|n| {
+                    let memory = if n % 2 == 1 { "80Gi" } else { "40Gi" };
+                    json!({
+                        "name": format!("gpu-{n}"),
+                        "attributes": {"index": {"int": n}, "link": {"string": format!("l{}", n / 2)}},
+                        "capacity": {"memory": {"value": memory}},
+                    })
+                })
+                .collect();
+            all.push(json!({
+                "apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": {"name": node},
+                "spec": {
+                    "driver": driver, "nodeName": node,
+                    "pool": {"name": node, "generation": 1, "resourceSliceCount": 1},
+                    "devices": devices,
+                },
+            }));
+        }
+        apply(&all);
+        let is_over = Arc::new(AtomicBool::new(false));
+        beat(&nodes);
+        let heart = std::thread::spawn({
+            let (nodes, is_over) = (nodes.clone(), Arc::clone(&is_over));
+            move || {
+                let mut beaten = Instant::now();
+                while !is_over.load(Ordering::Acquire) {
+                    if beaten.elapsed() > PERIOD {
+                        beat(&nodes);
+                        beaten = Instant::now();
+                    }
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            }
+        });
+        Lab {
+            title,
+            nodes,
+            is_over,
+            heart: Some(heart),
+        }
+    }
+
+    fn class(&self) -> String {
+        format!("{}.example.com", self.title)
+    }
+
+    /// What a claim for one request asks for.
+    fn request(&self, more: Value) -> Value {
+        let mut exactly = json!({"deviceClassName": self.class()});
+        for (name, value) in more.as_object().expect("an object") {
+            exactly[name] = value.clone();
+        }
+        json!({"devices": {"requests": [{"name": "gpu", "exactly": exactly}]}})
+    }
+
+    fn template(&self, name: &str, spec: Value) {
+        apply(&[json!({
+            "apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaimTemplate",
+            "metadata": {"name": name, "namespace": "default", "labels": {"lab": self.title}},
+            "spec": {"spec": spec},
+        })]);
+    }
+
+    fn claim(&self, name: &str, spec: Value) {
+        apply(&[json!({
+            "apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim",
+            "metadata": {"name": name, "namespace": "default", "labels": {"lab": self.title}},
+            "spec": spec,
+        })]);
+    }
+
+    /// A pod with a claim of its own from a template.
+    fn pod(&self, name: &str, template: &str) -> Value {
+        self.pod_with(name, json!({"resourceClaimTemplateName": template}))
+    }
+
+    fn pod_with(&self, name: &str, source: Value) -> Value {
+        let mut claim = source;
+        claim["name"] = json!("gpu");
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "default", "labels": {"lab": self.title}},
+            "spec": {
+                "schedulerName": "moonshot",
+                "terminationGracePeriodSeconds": 0,
+                "resourceClaims": [claim],
+                "containers": [{
+                    "name": "main", "image": "moonshot.test/busybox:1", "command": ["sleep", "100000"],
+                    "resources": {"requests": {"cpu": "10m"}, "claims": [{"name": "gpu"}]},
+                }],
+            },
+        })
+    }
+
+    /// Nodes by pod.
+    fn nodes_of_pods(&self) -> BTreeMap<String, String> {
+        let pods = listed(&["pods", "-l", &format!("lab={}", self.title)]);
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let bound = pods
+            .iter()
+            .filter_map(|pod| Some((text(&pod["metadata"]["name"])?, text(&pod["spec"]["nodeName"])?)));
+        bound.collect()
+    }
+
+    /// Devices by claim, as `node/device`.
+    fn held(&self) -> Vec<(String, Vec<String>)> {
+        let driver = self.class();
+        let claims = listed(&["resourceclaims"]);
+        let held = claims.iter().filter_map(|claim| {
+            let results = claim["status"]["allocation"]["devices"]["results"].as_array()?;
+            let of_driver = results.iter().filter(|result| result["driver"] == driver.as_str());
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let devices = of_driver
+                .map(|result| format!("{}/{}", text(&result["pool"]), text(&result["device"])));
+            Some((text(&claim["metadata"]["name"]), devices.collect::<Vec<_>>()))
+        });
+        held.filter(|(_, devices)| !devices.is_empty()).collect()
+    }
+
+    /// No device is in two claims; how many are held.
+    #[track_caller]
+    fn n_distinct(&self) -> usize {
+        let held = self.held();
+        let all: Vec<&String> = held.iter().flat_map(|(_, devices)| devices).collect();
+        let distinct: BTreeSet<&String> = all.iter().copied().collect();
+        assert_eq!(distinct.len(), all.len(), "a device is in two claims: {held:?}");
+        all.len()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Release);
+        if let Some(heart) = self.heart.take() {
+            let _ = heart.join();
+        }
+        if std::thread::panicking() {
+            return;
+        }
+        let label = format!("lab={}", self.title);
+        let now = ["--grace-period=0", "--force", "--ignore-not-found"];
+        let of = ["delete", "pods,resourceclaims,resourceclaimtemplates", "-l", &label];
+        kubectl(&[&of[..], &now].concat(), "");
+        let nodes: Vec<&str> = self.nodes.iter().map(String::as_str).collect();
+        kubectl(&[&["delete", "resourceslice", "--ignore-not-found"], &nodes[..]].concat(), "");
+        kubectl(&["delete", "deviceclass", &self.class()], "");
+        kubectl(&[&["delete", "node", "--wait=false"], &nodes[..]].concat(), "");
+    }
+}
+
+fn class(name: &str, expression: &str) -> Value {
+    json!({
+        "apiVersion": "resource.k8s.io/v1", "kind": "DeviceClass", "metadata": {"name": name},
+        "spec": {"selectors": [{"cel": {"expression": expression}}]},
+    })
+}
+
+fn apply(objects: &[Value]) {
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    kubectl(&["apply", "-f", "-"], &list.to_string());
+}
+
+fn beat(nodes: &[String]) {
+    let amounts = json!({"cpu": "8", "memory": "8Gi", "pods": "50"});
+    let status = json!({"status": {
+        "capacity": amounts, "allocatable": amounts,
+        "conditions": [{"type": "Ready", "status": "True", "reason": "Paper", "message": "it is made of paper"}],
+    }});
+    let words = ["--subresource=status", "--type=merge", "-p", &status.to_string()];
+    let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+    kubectl(&[&["patch", "node"], &nodes[..], &words].concat(), "");
+}
+
+/// What a kubelet would say of a pod whose programs have ended.
+fn end(pod: &str) {
+    let ended = json!({"status": {"phase": "Succeeded"}}).to_string();
+    let words = ["--subresource=status", "--type=merge", "-p", &ended];
+    kubectl(&[&["patch", "pod", pod][..], &words].concat(), "");
+}
+
+fn is_told(pod: &str, words: &str) -> bool {
+    events(pod).iter().any(|(_, text)| text.contains(words))
+}
+
+fn claim_of(pod: &str) -> Value {
+    let path = "jsonpath={.status.resourceClaimStatuses[0].resourceClaimName}";
+    let name = kubectl(&["get", "pod", pod, "-o", path], "");
+    let claim = kubectl(&["get", "resourceclaim", &name, "-o", "json"], "");
+    serde_json::from_str(&claim).expect("JSON")
+}
+
+fn why(installation: &Installation, pod: &str) -> String {
+    installation.run(&["why", &format!("podgroup/{pod}")]).stdout
+}
+
+#[test]
+fn foreign_pods_get_devices_of_their_own() {
+    let lab = Lab::new("own", &[2, 2]);
+    let installation = up();
+    lab.template("one", lab.request(json!({})));
+    let pods: Vec<Value> = (0..4).map(|n| lab.pod(&format!("own-{n}"), "one")).collect();
+    apply(&pods);
+    eventually("all are bound", PATIENCE, || lab.nodes_of_pods().len() == 4);
+    assert_eq!(lab.n_distinct(), 4);
+    for (pod, node) in lab.nodes_of_pods() {
+        let claim = claim_of(&pod);
+        let allocation = &claim["status"]["allocation"];
+        assert_eq!(allocation["devices"]["results"][0]["pool"], node.as_str());
+        let terms = &allocation["nodeSelector"]["nodeSelectorTerms"];
+        assert_eq!(terms[0]["matchFields"][0]["values"], json!([node]));
+        assert_eq!(claim["status"]["reservedFor"][0]["name"], pod.as_str());
+        let finalizers = &claim["metadata"]["finalizers"];
+        assert_eq!(finalizers, &json!(["resource.kubernetes.io/delete-protection"]));
+    }
+
+    // One too many waits, is told which class is short, and goes on when another has ended.
+    apply(&[lab.pod("own-late", "one")]);
+    eventually("it is told what is short", PATIENCE, || {
+        is_told("own-late", "device/own.example.com")
+    });
+    let why = why(&installation, "own-late");
+    assert!(why.contains("device/own.example.com is short (0 free)"), "{why}");
+    assert_eq!(lab.nodes_of_pods().len(), 4);
+    let ended = lab.nodes_of_pods()["own-2"].clone();
+    end("own-2");
+    eventually("it has its node", PATIENCE, || {
+        lab.nodes_of_pods().get("own-late") == Some(&ended)
+    });
+    assert_eq!(lab.n_distinct(), 4);
+}
+
+#[test]
+fn pods_that_share_a_claim_go_to_one_node() {
+    let lab = Lab::new("shared", &[1, 1]);
+    let _installation = up();
+    lab.claim("both", lab.request(json!({})));
+    let named = json!({"resourceClaimName": "both"});
+    let pods: Vec<Value> =
+        (0..3).map(|n| lab.pod_with(&format!("shared-{n}"), named.clone())).collect();
+    apply(&pods);
+    eventually("all are bound", PATIENCE, || lab.nodes_of_pods().len() == 3);
+    let nodes: BTreeSet<String> = lab.nodes_of_pods().into_values().collect();
+    assert_eq!(nodes.len(), 1, "{nodes:?}");
+    assert_eq!(lab.n_distinct(), 1);
+    let claim = kubectl(&["get", "resourceclaim", "both", "-o", "json"], "");
+    let claim: Value = serde_json::from_str(&claim).expect("JSON");
+    assert_eq!(claim["status"]["reservedFor"].as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn selectors_and_constraints_are_heeded() {
+    let lab = Lab::new("choosy", &[1, 4]);
+    let _installation = up();
+    let large = "device.capacity['choosy.example.com'].memory.compareTo(quantity('64Gi')) >= 0";
+    lab.template("large", lab.request(json!({"selectors": [{"cel": {"expression": large}}]})));
+    // Two that share a link: only the second pair is whole once a large one of the first is gone.
+    let mut pair = lab.request(json!({"count": 2}));
+    pair["devices"]["constraints"] = json!([{"matchAttribute": "choosy.example.com/link"}]);
+    lab.template("pair", pair);
+    apply(&[lab.pod("choosy-large", "large")]);
+    eventually("it has its node", PATIENCE, || lab.nodes_of_pods().len() == 1);
+    apply(&[lab.pod("choosy-pair", "pair")]);
+    eventually("the pair has its node", PATIENCE, || lab.nodes_of_pods().len() == 2);
+    assert_eq!(lab.n_distinct(), 3);
+    let results = |pod: &str| {
+        let claim = claim_of(pod);
+        let results = claim["status"]["allocation"]["devices"]["results"].clone();
+        let results = results.as_array().cloned().unwrap_or_default();
+        let names = results.iter().map(|result| result["device"].as_str().unwrap_or_default().to_owned());
+        names.collect::<BTreeSet<String>>()
+    };
+    let (large, pair) = (results("choosy-large"), results("choosy-pair"));
+    let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let halves = [of(&["gpu-0", "gpu-1"]), of(&["gpu-2", "gpu-3"])];
+    assert!(large == of(&["gpu-1"]) || large == of(&["gpu-3"]), "{large:?}");
+    assert!(halves.contains(&pair), "{pair:?}");
+
+    // No pair is left on any node, though two devices are free on the larger one at least once.
+    apply(&[lab.pod("choosy-more", "pair")]);
+    eventually("it is told where it cannot go", PATIENCE, || {
+        is_told("choosy-more", "device/choosy.example.com")
+    });
+    assert_eq!(lab.nodes_of_pods().len(), 2);
+}
+
+#[test]
+fn what_a_claim_lacks_is_told() {
+    let lab = Lab::new("lacking", &[1]);
+    let _installation = up();
+    apply(&[lab.pod_with("lacking-claim", json!({"resourceClaimName": "late"}))]);
+    eventually("the missing claim is named", PATIENCE, || {
+        is_told("lacking-claim", "the claim `default/late` is not there")
+    });
+    lab.claim("late", json!({"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "nobodys.example.com"}}]}}));
+    eventually("the missing class is named", PATIENCE, || {
+        is_told("lacking-claim", "the device class `nobodys.example.com`, which is not there")
+    });
+    let absent = "device.attributes['lacking.example.com'].colour == 'red'";
+    lab.template("absent", lab.request(json!({"selectors": [{"cel": {"expression": absent}}]})));
+    apply(&[lab.pod("lacking-attribute", "absent")]);
+    eventually("the expression and the attribute are named", PATIENCE, || {
+        is_told("lacking-attribute", "colour == 'red'` of a device of class `lacking.example.com` cannot be evaluated")
+    });
+    lab.template("newer", lab.request(json!({"selectors": [{"cel": {"expression": "ip('127.0.0.1').isLoopback()"}}]})));
+    apply(&[lab.pod("lacking-function", "newer")]);
+    eventually("a function that is not known is named", PATIENCE, || {
+        is_told("lacking-function", "ip('127.0.0.1').isLoopback()")
+    });
+    assert!(lab.nodes_of_pods().is_empty());
+}
+
+/// The server may do everything but bind: it is killed when a pod has its devices and no node.
+#[test]
+fn a_server_that_dies_between_device_and_node_leaves_nothing_behind() {
+    let lab = Lab::new("killed", &[2]);
+    lab.template("one", lab.request(json!({})));
+    let installation = up();
+    let role = kubectl(&["get", "clusterrole", "moonshot", "-o", "json"], "");
+    let whole: Value = serde_json::from_str(&role).expect("JSON");
+    let mut unable = whole.clone();
+    for rule in unable["rules"].as_array_mut().expect("rules") {
+        if let Some(resources) = rule["resources"].as_array_mut() {
+            resources.retain(|resource| resource != "pods/binding");
+        }
+    }
+    let replace = |role: &Value| {
+        let mut role = role.clone();
+        role["metadata"]["resourceVersion"] = Value::Null;
+        kubectl(&["replace", "-f", "-"], &role.to_string());
+    };
+    replace(&unable);
+    apply(&[lab.pod("killed-kept", "one"), lab.pod("killed-gone", "one")]);
+    eventually("both have devices", PATIENCE, || lab.held().len() == 2);
+    assert!(lab.nodes_of_pods().is_empty());
+    let kept = claim_of("killed-kept")["status"]["allocation"].clone();
+    installation.run(&["down", "--keep-programs"]).ok();
+    // One pod goes while nobody schedules: Kubernetes takes its claim along.
+    kubectl(&["delete", "pod", "killed-gone", "--force", "--grace-period=0"], "");
+    replace(&whole);
+    installation
+        .run(&["up", "--engine", "k8s", "--kubeconfig", &kubeconfig()])
+        .ok();
+    eventually("the other has its node", PATIENCE, || lab.nodes_of_pods().contains_key("killed-kept"));
+    assert_eq!(claim_of("killed-kept")["status"]["allocation"], kept, "its devices are the same");
+    eventually("the device of the one that went is free", PATIENCE, || lab.held().len() == 1);
+    apply(&[lab.pod("killed-next", "one")]);
+    eventually("another pod gets it", PATIENCE, || lab.nodes_of_pods().len() == 2);
+    assert_eq!(lab.n_distinct(), 2);
+}
+
+/// Both schedulers give devices of the same nodes away.
+#[test]
+fn two_schedulers_give_no_device_twice() {
+    let lab = Lab::new("beside", &[4, 4]);
+    let _installation = up();
+    lab.template("one", lab.request(json!({})));
+    let pods = |name: &str, scheduler: &str, count: usize| -> Vec<Value> {
+        let of = |n| {
+            let mut pod = lab.pod(&format!("beside-{name}-{n}"), "one");
+            pod["spec"]["schedulerName"] = json!(scheduler);
+            pod
+        };
+        (0..count).map(of).collect()
+    };
+    let both = [pods("ours", "moonshot", 3), pods("theirs", "default-scheduler", 3)].concat();
+    apply(&both);
+    eventually("all are bound", PATIENCE, || lab.nodes_of_pods().len() == 6);
+    assert_eq!(lab.n_distinct(), 6);
+    // Four for the last two: two of them wait, whosever they are.
+    let more = [pods("more", "moonshot", 2), pods("most", "default-scheduler", 2)].concat();
+    apply(&more);
+    eventually("the last devices are given away", PATIENCE, || lab.nodes_of_pods().len() >= 8);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!((lab.nodes_of_pods().len(), lab.n_distinct()), (8, 8));
+}
+
+/// A gang whose devices are there starts as a whole; one device too few, and none of it holds any.
+#[test]
+fn a_gang_gets_all_its_devices_or_none() {
+    let lab = Lab::new("gang", &[1, 1]);
+    let _installation = up();
+    lab.template("one", lab.request(json!({})));
+    let member = |name: &str, gang: &str, size: &str| {
+        let mut pod = lab.pod(name, "one");
+        pod["metadata"]["labels"]["moonshot/gang"] = json!(gang);
+        pod["metadata"]["labels"]["moonshot/gang-size"] = json!(size);
+        pod
+    };
+    let three: Vec<Value> = (0..3).map(|n| member(&format!("gang-three-{n}"), "three", "3")).collect();
+    apply(&three);
+    eventually("it is told what is short", PATIENCE, || {
+        is_told("gang-three-0", "device/gang.example.com")
+    });
+    assert!(lab.held().is_empty(), "{:?}", lab.held());
+    let two: Vec<Value> = (0..2).map(|n| member(&format!("gang-two-{n}"), "two", "2")).collect();
+    kubectl(&["delete", "pods", "-l", "moonshot/gang=three", "--force", "--grace-period=0"], "");
+    apply(&two);
+    eventually("both are bound", PATIENCE, || lab.nodes_of_pods().len() == 2);
+    assert_eq!(lab.n_distinct(), 2);
+}

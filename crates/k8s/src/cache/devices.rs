@@ -1,0 +1,196 @@
+//! The part of the cache that knows devices. What changes there may change what nodes have to give, and where pods can go.
+
+use super::{Cache, Inner};
+use crate::affinity::{Labels, Site};
+use crate::devices::{Claim, Class, Grant, Release, Reserve, Slice, Touched};
+use crate::foreign::Other;
+use crate::view::Place;
+use engine::PodName;
+use std::collections::{BTreeSet, HashSet};
+use tokio::time::Instant;
+
+impl Cache {
+    // ---- what the watches tell ----
+
+    pub(crate) fn put_slice(&self, slice: Slice) {
+        self.change_devices(|inner| inner.devices.put_slice(slice));
+    }
+
+    pub(crate) fn remove_slice(&self, name: &str) {
+        self.change_devices(|inner| inner.devices.remove_slice(name));
+    }
+
+    /// After a new list.
+    pub(crate) fn keep_slices(&self, there: &HashSet<Place>) {
+        self.change_devices(|inner| {
+            let gone = absent(inner.devices.slices(), there);
+            let mut touched = Touched::default();
+            for name in gone {
+                touched.add(inner.devices.remove_slice(&name));
+            }
+            touched
+        });
+    }
+
+    pub(crate) fn put_device_class(&self, class: Class) {
+        self.change_devices(|inner| inner.devices.put_class(class));
+    }
+
+    pub(crate) fn remove_device_class(&self, name: &str) {
+        self.change_devices(|inner| inner.devices.remove_class(name));
+    }
+
+    /// After a new list.
+    pub(crate) fn keep_device_classes(&self, there: &HashSet<Place>) {
+        self.change_devices(|inner| {
+            let gone = absent(inner.devices.classes(), there);
+            let mut touched = Touched::default();
+            for name in gone {
+                touched.add(inner.devices.remove_class(&name));
+            }
+            touched
+        });
+    }
+
+    /// From a watch, in the order in which claims were written.
+    pub(crate) fn see_device_claim(&self, claim: Claim) {
+        let version: u64 = claim.version.parse().unwrap_or_default();
+        self.put_device_claim(claim);
+        self.seen_claims.send_if_modified(|seen| {
+            let is_newer = version > *seen;
+            *seen = version.max(*seen);
+            is_newer
+        });
+    }
+
+    /// As it was just written.
+    pub(crate) fn put_device_claim(&self, claim: Claim) {
+        self.change_devices(|inner| inner.devices.put_claim(claim));
+    }
+
+    pub(crate) fn remove_device_claim(&self, place: &Place) {
+        self.change_devices(|inner| inner.devices.remove_claim(place));
+    }
+
+    /// After a new list.
+    pub(crate) fn keep_device_claims(&self, there: &HashSet<Place>) {
+        self.change_devices(|inner| {
+            let claims = inner.devices.claims();
+            let gone: Vec<Place> =
+                claims.filter(|place| !there.contains(*place)).cloned().collect();
+            let mut touched = Touched::default();
+            for place in gone {
+                touched.add(inner.devices.remove_claim(&place));
+            }
+            touched
+        });
+    }
+
+    /// The cluster does not tell of devices, and why.
+    pub(crate) fn miss_devices(&self, why: &'static str) {
+        self.change_devices(|inner| {
+            inner.devices.missing = Some(why);
+            inner.devices.all()
+        });
+    }
+
+    fn change_devices(&self, change: impl FnOnce(&mut Inner) -> Touched) {
+        let mut inner = self.inner();
+        let touched = change(&mut inner);
+        self.tell_touched(&mut inner, touched);
+        drop(inner);
+        self.poke.notify_one();
+    }
+
+    /// Nodes and pods whom a change concerns are told of anew.
+    pub(super) fn tell_touched(&self, inner: &mut Inner, touched: Touched) {
+        let Touched {
+            nodes,
+            is_all,
+            mut pods,
+        } = touched;
+        let nodes: Vec<String> = if is_all {
+            inner.nodes.keys().cloned().collect()
+        } else {
+            nodes.into_iter().collect()
+        };
+        for name in nodes {
+            if inner.look_at_devices(&name, &mut pods) {
+                self.tell_node(inner, &name);
+            }
+        }
+        for place in pods {
+            if let Some(other) = inner.others.get(&place) {
+                self.tell_other(inner, other);
+            }
+        }
+    }
+
+    /// A pod of others is as it is told now.
+    pub(super) fn claim_devices(inner: &mut Inner, other: &Other) -> Touched {
+        let live = other.foreign.as_ref().map(|(pod, _)| pod).filter(|pod| !pod.is_over);
+        match live.filter(|_| !other.devices.is_empty()) {
+            Some(pod) => inner.devices.put_pod(pod, &other.devices, Instant::now()),
+            None => inner.devices.remove_pod(&other.place),
+        }
+    }
+
+    // ---- what others ask ----
+
+    /// Keeps devices of a node for a pod.
+    pub(crate) fn reserve_devices(&self, pod: &PodName, node: &str) -> Reserve {
+        let mut inner = self.inner();
+        let Inner { nodes, devices, .. } = &mut *inner;
+        let nothing = Labels::new();
+        let site = Site {
+            name: node,
+            labels: nodes.get(node).map_or(&nothing, |node| &node.labels),
+        };
+        let (reserve, touched) = devices.reserve(pod, site, Instant::now());
+        self.tell_touched(&mut inner, touched);
+        reserve
+    }
+
+    /// Claims of a pod that must be written before it is bound.
+    pub(crate) fn device_grants(&self, pod: &PodName) -> Vec<Grant> {
+        self.inner().devices.grants(pod)
+    }
+
+    /// Whether somebody else has a device of a pod's, too.
+    pub(crate) fn is_contested(&self, pod: &PodName) -> bool {
+        self.inner().devices.is_pod_contested(pod)
+    }
+
+    /// What is written in claims for pods that did not come.
+    pub(super) fn idle_devices(&self, inner: &mut Inner) -> Vec<Release> {
+        let (releases, touched) = inner.devices.idle(Instant::now());
+        self.tell_touched(inner, touched);
+        releases
+    }
+}
+
+impl Inner {
+    /// Looks at a node's devices anew; whether what it is told to have is different.
+    pub(super) fn look_at_devices(
+        &mut self,
+        name: &str,
+        pods: &mut BTreeSet<Place>,
+    ) -> bool {
+        let Some(node) = self.nodes.get(name) else {
+            self.devices.forget_node(name);
+            return false;
+        };
+        let site = Site {
+            name,
+            labels: &node.labels,
+        };
+        let (is_news, concerned) = self.devices.look(site);
+        pods.extend(concerned);
+        is_news
+    }
+}
+
+fn absent<'a>(known: impl Iterator<Item = &'a String>, there: &HashSet<Place>) -> Vec<String> {
+    let is_absent = |name: &&String| !there.contains(&(String::new(), (*name).clone()));
+    known.filter(is_absent).cloned().collect()
+}
