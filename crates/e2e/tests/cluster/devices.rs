@@ -1,7 +1,7 @@
 //! Devices that pods of others claim. They are published by the tests themselves, on nodes that exist on paper: pods are bound there
 //! and never run, so that only who gets which device is shown.
 
-use super::{PATIENCE, events, kubeconfig, listed, up};
+use super::{PATIENCE, events, kubeconfig, listed, up_with};
 use e2e::{Installation, eventually, kubectl};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -187,6 +187,11 @@ impl Drop for Lab {
     }
 }
 
+/// No pod of its own runs here: these tests are content with a control plane on the loopback.
+fn server() -> Installation {
+    up_with(&[("MOONSHOT_POD_LISTEN", "127.0.0.1:0")])
+}
+
 fn class(name: &str, expression: &str) -> Value {
     json!({
         "apiVersion": "resource.k8s.io/v1", "kind": "DeviceClass", "metadata": {"name": name},
@@ -235,7 +240,7 @@ fn why(installation: &Installation, pod: &str) -> String {
 #[test]
 fn foreign_pods_get_devices_of_their_own() {
     let lab = Lab::new("own", &[2, 2]);
-    let installation = up();
+    let installation = server();
     lab.template("one", lab.request(json!({})));
     let pods: Vec<Value> = (0..4).map(|n| lab.pod(&format!("own-{n}"), "one")).collect();
     apply(&pods);
@@ -271,7 +276,7 @@ fn foreign_pods_get_devices_of_their_own() {
 #[test]
 fn pods_that_share_a_claim_go_to_one_node() {
     let lab = Lab::new("shared", &[1, 1]);
-    let _installation = up();
+    let _installation = server();
     lab.claim("both", lab.request(json!({})));
     let named = json!({"resourceClaimName": "both"});
     let pods: Vec<Value> =
@@ -289,7 +294,7 @@ fn pods_that_share_a_claim_go_to_one_node() {
 #[test]
 fn selectors_and_constraints_are_heeded() {
     let lab = Lab::new("choosy", &[1, 4]);
-    let _installation = up();
+    let _installation = server();
     let large = "device.capacity['choosy.example.com'].memory.compareTo(quantity('64Gi')) >= 0";
     lab.template("large", lab.request(json!({"selectors": [{"cel": {"expression": large}}]})));
     // Two that share a link: only the second pair is whole once a large one of the first is gone.
@@ -325,7 +330,7 @@ fn selectors_and_constraints_are_heeded() {
 #[test]
 fn what_a_claim_lacks_is_told() {
     let lab = Lab::new("lacking", &[1]);
-    let _installation = up();
+    let _installation = server();
     apply(&[lab.pod_with("lacking-claim", json!({"resourceClaimName": "late"}))]);
     eventually("the missing claim is named", PATIENCE, || {
         is_told("lacking-claim", "the claim `default/late` is not there")
@@ -353,7 +358,7 @@ fn what_a_claim_lacks_is_told() {
 fn a_server_that_dies_between_device_and_node_leaves_nothing_behind() {
     let lab = Lab::new("killed", &[2]);
     lab.template("one", lab.request(json!({})));
-    let installation = up();
+    let installation = server();
     let role = kubectl(&["get", "clusterrole", "moonshot", "-o", "json"], "");
     let whole: Value = serde_json::from_str(&role).expect("JSON");
     let mut unable = whole.clone();
@@ -391,7 +396,7 @@ fn a_server_that_dies_between_device_and_node_leaves_nothing_behind() {
 #[test]
 fn two_schedulers_give_no_device_twice() {
     let lab = Lab::new("beside", &[4, 4]);
-    let _installation = up();
+    let _installation = server();
     lab.template("one", lab.request(json!({})));
     let pods = |name: &str, scheduler: &str, count: usize| -> Vec<Value> {
         let of = |n| {
@@ -417,7 +422,7 @@ fn two_schedulers_give_no_device_twice() {
 #[test]
 fn a_gang_gets_all_its_devices_or_none() {
     let lab = Lab::new("gang", &[1, 1]);
-    let _installation = up();
+    let _installation = server();
     lab.template("one", lab.request(json!({})));
     let member = |name: &str, gang: &str, size: &str| {
         let mut pod = lab.pod(name, "one");
