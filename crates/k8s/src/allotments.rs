@@ -36,7 +36,9 @@ pub(crate) async fn prepare(
             Ok(()) => {}
         }
     }
-    let sentence = format!("devices of `{pod}` are given back: they are not on the node `{node}`, or others have them too");
+    let sentence = format!(
+        "devices of `{pod}` are given back: they are not on the node `{node}`, or others have them too"
+    );
     Ok(Prepared::Waits(sentence))
 }
 
@@ -46,24 +48,38 @@ pub(crate) async fn write(shared: &Shared, pod: &PodName) -> Result<(), EngineEr
     if grants.is_empty() {
         return Ok(());
     }
-    let mut newest = 0;
-    for grant in grants {
-        let what = || format!("giving `{pod}` the devices of the claim `{}`", grant.claim.place.1);
-        let claim = give(shared, &grant, pod).await.map_err(|error| failed(what(), error))?;
-        newest = newest.max(claim.version.parse().unwrap_or(0));
-        shared.cache.put_device_claim(claim);
-    }
-    let unsafe_now = |why: &str| EngineError::Failed {
+    let failed_now = |why: &str| EngineError::Failed {
         operation: format!("giving `{pod}` its devices"),
         source: why.into(),
     };
+    let mut newest = 0;
+    for grant in grants {
+        if grant.claim.allocation.is_none() && grant.result.is_none() {
+            return Err(failed_now("they are not kept for it any more"));
+        }
+        let what = || {
+            format!(
+                "giving `{pod}` the devices of the claim `{}`",
+                grant.claim.place.1
+            )
+        };
+        let claim = give(shared, &grant, pod)
+            .await
+            .map_err(|error| failed(what(), error))?;
+        newest = newest.max(claim.version.parse().unwrap_or(0));
+        shared.cache.put_device_claim(claim);
+    }
     let mut seen = shared.cache.seen_claims.subscribe();
     let is_seen = tokio::time::timeout(SEEN, seen.wait_for(|seen| *seen >= newest)).await;
     if !matches!(is_seen, Ok(Ok(_))) {
-        return Err(unsafe_now("the cluster does not tell yet who else was given some"));
+        return Err(failed_now(
+            "the cluster does not tell yet who else was given some",
+        ));
     }
     if shared.cache.is_contested(pod) {
-        return Err(unsafe_now("another scheduler gave one of them away at the same time"));
+        return Err(failed_now(
+            "another scheduler gave one of them away at the same time",
+        ));
     }
     Ok(())
 }
@@ -77,7 +93,9 @@ async fn give(shared: &Shared, grant: &Grant, pod: &PodName) -> kube::Result<Cla
         finalizers.push(FINALIZER.to_owned());
         let patch = json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
         let api = api(shared, claim);
-        let kept = api.patch(&claim.place.1, &params(), &Patch::Merge(patch)).await?;
+        let kept = api
+            .patch(&claim.place.1, &params(), &Patch::Merge(patch))
+            .await?;
         version = kept.metadata.resource_version.unwrap_or(version);
     }
     let mut users = claim.users.clone();
@@ -124,7 +142,9 @@ async fn patch_status(
         "status": status,
     });
     let api = api(shared, claim);
-    let written = api.patch_status(&claim.place.1, &params(), &Patch::Merge(patch)).await?;
+    let written = api
+        .patch_status(&claim.place.1, &params(), &Patch::Merge(patch))
+        .await?;
     Ok(Claim::new(written).unwrap_or_else(|| claim.clone()))
 }
 

@@ -197,6 +197,9 @@ impl Cache {
         let Some((pod, group)) = &other.foreign else {
             return false;
         };
+        if inner.devices.is_early(&pod.pod) {
+            return false;
+        }
         let mut pod = pod.clone();
         inner.tie(&mut pod, &other.claims);
         inner.devices.tie(&mut pod);

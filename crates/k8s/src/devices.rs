@@ -25,8 +25,8 @@ mod quantity;
 mod selector;
 
 use allocate::{Offers, allocate, tolerates, wishes};
-pub(crate) use objects::{Claim, Class, DeviceId, FINALIZER, Named, PoolId, Slice, named};
 use objects::{Allocation, Offer};
+pub(crate) use objects::{Claim, Class, DeviceId, FINALIZER, Named, PoolId, Slice, named};
 use selector::Selector;
 
 /// Before the name of a class, as an extended resource.
@@ -35,6 +35,8 @@ const COUNTED: &str = "device/";
 const FREE: &str = "free";
 /// What is kept for a pod that is not bound is let go after this. One that is about to be bound asks again each second.
 const RESERVED_MAX: Duration = Duration::from_secs(30);
+/// Kubernetes makes claims from templates a moment after their pods; nobody is told before this.
+const MADE_MAX: Duration = Duration::from_secs(5);
 /// Expressions whose meaning is remembered.
 const SELECTORS_MAX: usize = 1_000;
 
@@ -105,6 +107,8 @@ struct Asker {
     counted: BTreeMap<String, u64>,
     /// When it was last about to be bound, or seen first.
     at: Instant,
+    /// A claim of its own should have been made by now.
+    is_late: bool,
 }
 
 /// Where a pod stands with its claims.
@@ -179,14 +183,17 @@ impl Known {
     fn offers(&self, site: Site<'_>) -> Offers<'_> {
         let mut offers = Offers::default();
         let local = self.local.get(site.name).into_iter().flatten();
-        let pools = local.chain(&self.wide).filter_map(|pool| self.pools.get(pool));
+        let pools = local
+            .chain(&self.wide)
+            .filter_map(|pool| self.pools.get(pool));
         for slices in pools {
             let generation = slices.values().map(|slice| slice.generation).max();
-            let current: Vec<&Slice> =
-                slices.values().filter(|slice| Some(slice.generation) == generation).collect();
+            let current: Vec<&Slice> = slices
+                .values()
+                .filter(|slice| Some(slice.generation) == generation)
+                .collect();
             let devices = || current.iter().flat_map(|slice| &slice.devices);
-            let names: BTreeSet<&str> =
-                devices().map(|offer| offer.id.device.as_str()).collect();
+            let names: BTreeSet<&str> = devices().map(|offer| offer.id.device.as_str()).collect();
             let is_twofold = names.len() < devices().count();
             let n_slices = i64::try_from(current.len()).unwrap_or(i64::MAX);
             let is_whole = current.iter().all(|slice| slice.n_slices == n_slices) && !is_twofold;
@@ -201,13 +208,20 @@ impl Known {
     }
 
     /// Whether a device is of a class and meant by the selectors of a request.
-    fn is_meant(&self, class: &str, selectors: &[DeviceSelector], offer: &Offer) -> Result<bool, String> {
+    fn is_meant(
+        &self,
+        class: &str,
+        selectors: &[DeviceSelector],
+        offer: &Offer,
+    ) -> Result<bool, String> {
         let Some(known) = self.classes.get(class) else {
             return Ok(false);
         };
         for selector in known.selectors.iter().chain(selectors) {
             let text = selector.cel.as_ref().map_or("", |cel| &cel.expression);
-            let is_meant = self.means(text, offer).map_err(|why| not_said(class, text, &why))?;
+            let is_meant = self
+                .means(text, offer)
+                .map_err(|why| not_said(class, text, &why))?;
             if !is_meant {
                 return Ok(false);
             }
@@ -227,11 +241,16 @@ impl Known {
 
     /// The reason where an expression is not understood.
     fn is_understood(&self, text: &str) -> Result<(), String> {
-        self.with(text, |meaning| meaning.selector.as_ref().map(drop).map_err(Clone::clone))
+        self.with(text, |meaning| {
+            meaning.selector.as_ref().map(drop).map_err(Clone::clone)
+        })
     }
 
     fn with<T>(&self, text: &str, ask: impl FnOnce(&mut Meaning) -> T) -> T {
-        let mut selectors = self.selectors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut selectors = self
+            .selectors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if selectors.len() >= SELECTORS_MAX && !selectors.contains_key(text) {
             selectors.clear();
         }
@@ -244,7 +263,10 @@ impl Known {
 
     /// Forgets what expressions mean for the devices of a slice that is another now.
     fn forget(&self, slice: &Slice) {
-        let mut selectors = self.selectors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut selectors = self
+            .selectors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for meaning in selectors.values_mut() {
             for offer in &slice.devices {
                 meaning.devices.remove(&offer.id);
@@ -258,7 +280,9 @@ impl Known {
             let name = &request.name;
             let wishes = match wishes(request) {
                 Ok(wishes) => wishes,
-                Err(why) => return Some(format!("its request `{name}` cannot be fulfilled: {why}")),
+                Err(why) => {
+                    return Some(format!("its request `{name}` cannot be fulfilled: {why}"));
+                }
             };
             for wish in wishes {
                 let Some(class) = self.classes.get(wish.class) else {
@@ -269,7 +293,9 @@ impl Known {
                 };
                 for selector in class.selectors.iter().chain(wish.selectors) {
                     let Some(cel) = &selector.cel else {
-                        return Some(format!("a selector of its request `{name}` is not in `cel`"));
+                        return Some(format!(
+                            "a selector of its request `{name}` is not in `cel`"
+                        ));
                     };
                     if let Err(why) = self.is_understood(&cel.expression) {
                         return Some(not_said(wish.class, &cel.expression, &why));
@@ -311,7 +337,10 @@ impl Devices {
     pub(crate) fn remove_slice(&mut self, name: &str) -> Touched {
         let mut touched = Touched::default();
         let known = &mut self.known;
-        let pool = known.pools.iter().find(|(_, slices)| slices.contains_key(name));
+        let pool = known
+            .pools
+            .iter()
+            .find(|(_, slices)| slices.contains_key(name));
         let Some(pool) = pool.map(|(pool, _)| pool.clone()) else {
             return touched;
         };
@@ -321,7 +350,11 @@ impl Devices {
         if let Some(gone) = &gone {
             known.forget(gone);
         }
-        let slices = known.pools.get(&pool).into_iter().flat_map(BTreeMap::values);
+        let slices = known
+            .pools
+            .get(&pool)
+            .into_iter()
+            .flat_map(BTreeMap::values);
         let node = gone.as_ref().and_then(Slice::only_node);
         let is_same = |slice: &Slice| slice.only_node() == node;
         if !slices.into_iter().any(is_same) {
@@ -374,7 +407,9 @@ impl Devices {
             return touched;
         }
         let place = claim.place.clone();
-        let another = before.filter(|before| before.uid != claim.uid).map(|old| old.uid.clone());
+        let another = before
+            .filter(|before| before.uid != claim.uid)
+            .map(|old| old.uid.clone());
         // What was kept for it is written, or somebody else has decided.
         if claim.allocation.is_some() {
             self.reserved.remove(&claim.uid);
@@ -403,7 +438,12 @@ impl Devices {
     }
 
     fn users_of(&self, claim: &Place) -> Vec<Place> {
-        self.users.get(claim).into_iter().flatten().cloned().collect()
+        self.users
+            .get(claim)
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
     }
 
     /// A claim's devices are held by nobody now.
@@ -432,7 +472,10 @@ impl Devices {
         let held: Vec<DeviceId> = DeviceId::held(&allocation.result).collect();
         let uid = claim.uid.clone();
         for device in &held {
-            self.holders.entry(device.clone()).or_default().insert(uid.clone());
+            self.holders
+                .entry(device.clone())
+                .or_default()
+                .insert(uid.clone());
         }
         let touched = self.reaching(&held);
         self.held.insert(uid, held);
@@ -443,8 +486,12 @@ impl Devices {
     fn reaching(&self, devices: &[DeviceId]) -> Touched {
         let mut touched = Touched::default();
         let pools: BTreeSet<&PoolId> = devices.iter().map(|device| &device.pool).collect();
-        let pools = pools.into_iter().filter_map(|pool| self.known.pools.get(pool));
-        pools.flat_map(BTreeMap::values).for_each(|slice| touched.slice(slice));
+        let pools = pools
+            .into_iter()
+            .filter_map(|pool| self.known.pools.get(pool));
+        pools
+            .flat_map(BTreeMap::values)
+            .for_each(|slice| touched.slice(slice));
         touched
     }
 
@@ -455,11 +502,14 @@ impl Devices {
         let place = (pod.pod.namespace.clone(), pod.pod.name.clone());
         let before = self.pods.get(&place);
         let (uid, waits) = (pod.pod.uid.clone(), pod.node.is_none());
-        let is_same = |asker: &Asker| asker.uid == uid && asker.named == named && asker.waits == waits;
+        let is_same =
+            |asker: &Asker| asker.uid == uid && asker.named == named && asker.waits == waits;
         if before.is_some_and(is_same) {
             return Touched::default();
         }
-        let at = before.filter(|before| before.uid == uid).map_or(now, |before| before.at);
+        let before = before.filter(|before| before.uid == uid);
+        let at = before.map_or(now, |before| before.at);
+        let before_is_late = before.is_some_and(|before| before.is_late);
         let mut touched = self.remove_pod(&place);
         for claim in named.iter().filter_map(|named| named.claim.clone()) {
             self.users.entry(claim).or_default().insert(place.clone());
@@ -471,6 +521,7 @@ impl Devices {
             standing: Standing::Counted,
             counted: BTreeMap::new(),
             at,
+            is_late: before_is_late,
         };
         self.pods.insert(place.clone(), asker);
         touched.add(self.stand_anew(vec![place]));
@@ -492,7 +543,10 @@ impl Devices {
             touched.add(self.hold(claim));
         }
         self.users.retain(|_, users| !users.is_empty());
-        let kept = self.reserved.iter().filter(|(_, kept)| kept.pod == gone.uid);
+        let kept = self
+            .reserved
+            .iter()
+            .filter(|(_, kept)| kept.pod == gone.uid);
         let kept: Vec<String> = kept.map(|(uid, _)| uid.clone()).collect();
         for uid in kept {
             self.reserved.remove(&uid);
@@ -525,7 +579,9 @@ impl Devices {
                 continue;
             };
             let (standing, counted, parts) = self.stand(pod);
-            if (&standing, &counted) == (&pod.standing, &pod.counted) && pod.is_in(&self.asks, &place) {
+            if (&standing, &counted) == (&pod.standing, &pod.counted)
+                && pod.is_in(&self.asks, &place)
+            {
                 // What is counted as its own may be another device now.
                 continue;
             }
@@ -552,7 +608,9 @@ impl Devices {
 
     /// Whether the scheduler counts devices of a class.
     fn counts(&self, class: &str) -> bool {
-        self.pods.values().any(|pod| pod.counted.contains_key(class))
+        self.pods
+            .values()
+            .any(|pod| pod.counted.contains_key(class))
     }
 
     fn stand(&self, pod: &Asker) -> (Standing, BTreeMap<String, u64>, Vec<Part>) {
@@ -561,7 +619,10 @@ impl Devices {
         let mut is_plain = true;
         let mut hindered = None;
         for named in &pod.named {
-            let claim = named.claim.as_ref().and_then(|place| self.claims.get(place));
+            let claim = named
+                .claim
+                .as_ref()
+                .and_then(|place| self.claims.get(place));
             if let Some(sentence) = self.hindered(pod, named, claim) {
                 hindered.get_or_insert(sentence);
                 continue;
@@ -598,24 +659,32 @@ impl Devices {
     /// Why a pod can have no node at all because of one of its claims.
     fn hindered(&self, pod: &Asker, named: &Named, claim: Option<&Claim>) -> Option<String> {
         if let Some(missing) = self.missing {
-            return Some(format!("`spec.resourceClaims` cannot be fulfilled: {missing}"));
+            return Some(format!(
+                "`spec.resourceClaims` cannot be fulfilled: {missing}"
+            ));
         }
         let Some(place) = &named.claim else {
             let name = &named.name;
-            return Some(format!("its claim `{name}` is not made from its template yet"));
+            return Some(format!(
+                "its claim `{name}` is not made from its template yet"
+            ));
         };
         let what = shown(place);
         let Some(claim) = claim else {
             return Some(format!("the claim {what} is not there"));
         };
         if named.is_own && claim.pod.as_ref() != Some(&pod.uid) {
-            return Some(format!("the claim {what} was not made for this pod: delete one of the two"));
+            return Some(format!(
+                "the claim {what} was not made for this pod: delete one of the two"
+            ));
         }
         if claim.is_deleting {
             return Some(format!("the claim {what} is being deleted"));
         }
         if claim.is_full() && !claim.is_used_by(&pod.uid) {
-            return Some(format!("the claim {what} is used by as many pods as may use one"));
+            return Some(format!(
+                "the claim {what} is used by as many pods as may use one"
+            ));
         }
         if claim.allocation.is_some() {
             return None;
@@ -624,14 +693,28 @@ impl Devices {
         Some(format!("the claim {what} cannot be fulfilled: {why}"))
     }
 
+    /// Whether a claim of a pod is about to be made: until then nothing is to be told of the pod.
+    pub(crate) fn is_early(&self, pod: &PodName) -> bool {
+        let asker = self
+            .asker(pod)
+            .filter(|asker| asker.waits && !asker.is_late);
+        asker.is_some_and(Asker::is_unmade) && self.missing.is_none()
+    }
+
     /// Adds to a pod of others what its claims say: what it counts for, where it can go, or why nowhere.
     pub(crate) fn tie(&self, pod: &mut ForeignPod) {
         let place = (pod.pod.namespace.clone(), pod.pod.name.clone());
-        let Some(asker) = self.pods.get(&place).filter(|asker| asker.uid == pod.pod.uid) else {
+        let Some(asker) = self
+            .pods
+            .get(&place)
+            .filter(|asker| asker.uid == pod.pod.uid)
+        else {
             return;
         };
         for (class, count) in &asker.counted {
-            pod.request.extended.insert(format!("{COUNTED}{class}"), *count);
+            pod.request
+                .extended
+                .insert(format!("{COUNTED}{class}"), *count);
         }
         match &asker.standing {
             Standing::Counted => {}
@@ -762,7 +845,12 @@ impl Devices {
     }
 
     /// Keeps devices of a node for a pod that is about to be bound there.
-    pub(crate) fn reserve(&mut self, pod: &PodName, site: Site<'_>, now: Instant) -> (Reserve, Touched) {
+    pub(crate) fn reserve(
+        &mut self,
+        pod: &PodName,
+        site: Site<'_>,
+        now: Instant,
+    ) -> (Reserve, Touched) {
         let done = |prepared| (Reserve::Done(prepared), Touched::default());
         let Some(asker) = self.asker(pod) else {
             return done(Prepared::Ready);
@@ -821,8 +909,10 @@ impl Devices {
             }
             Err(sentence) => return done(Prepared::Elsewhere(sentence)),
         };
-        let open: Vec<(String, Place)> =
-            open.iter().map(|claim| (claim.uid.clone(), claim.place.clone())).collect();
+        let open: Vec<(String, Place)> = open
+            .iter()
+            .map(|claim| (claim.uid.clone(), claim.place.clone()))
+            .collect();
         let mut touched = Touched::default();
         for ((uid, claim), result) in open.into_iter().zip(results) {
             touched.add(self.let_go(&uid));
@@ -872,7 +962,10 @@ impl Devices {
         let claims = self.claims_of(asker);
         let open = claims.filter(|claim| claim.allocation.is_none() || !claim.is_used_by(&pod.uid));
         open.map(|claim| {
-            let kept = self.reserved.get(&claim.uid).filter(|_| claim.allocation.is_none());
+            let kept = self
+                .reserved
+                .get(&claim.uid)
+                .filter(|_| claim.allocation.is_none());
             Grant {
                 claim: claim.clone(),
                 result: kept.map(|kept| Arc::clone(&kept.allocation.result)),
@@ -881,7 +974,7 @@ impl Devices {
         .collect()
     }
 
-    /// Devices that nobody came for: those that are kept here are free now, those that are written are to be given back.
+    /// What time brings: pods whose claims were not made, and devices that nobody came for: those that are kept here are free now, those that are written are to be given back.
     pub(crate) fn idle(&mut self, now: Instant) -> (Vec<Release>, Touched) {
         let is_idle = |at: Instant| now.saturating_duration_since(at) > RESERVED_MAX;
         let mut touched = Touched::default();
@@ -891,19 +984,37 @@ impl Devices {
             self.reserved.remove(&uid);
             touched.add(self.let_go(&uid));
         }
-        let waiting = self.pods.values().filter(|pod| pod.waits && is_idle(pod.at));
+        for (place, pod) in &mut self.pods {
+            let is_late = now.saturating_duration_since(pod.at) > MADE_MAX;
+            if pod.waits && !pod.is_late && is_late && pod.is_unmade() {
+                pod.is_late = true;
+                touched.pods.insert(place.clone());
+            }
+        }
+        let waiting = self
+            .pods
+            .values()
+            .filter(|pod| pod.waits && is_idle(pod.at));
         let releases = waiting.flat_map(|pod| {
-            let claims = self.claims_of(pod).filter(|claim| claim.allocation.is_some());
-            claims.filter(|claim| claim.is_used_by(&pod.uid)).map(|claim| Release {
-                claim: claim.clone(),
-                pod: pod.uid.clone(),
-            })
+            let claims = self
+                .claims_of(pod)
+                .filter(|claim| claim.allocation.is_some());
+            claims
+                .filter(|claim| claim.is_used_by(&pod.uid))
+                .map(|claim| Release {
+                    claim: claim.clone(),
+                    pod: pod.uid.clone(),
+                })
         });
         (releases.collect(), touched)
     }
 }
 
 impl Asker {
+    fn is_unmade(&self) -> bool {
+        self.named.iter().any(|named| named.claim.is_none())
+    }
+
     /// Whether it is known to its ask, where it has one.
     fn is_in(&self, asks: &BTreeMap<String, Ask>, place: &Place) -> bool {
         match &self.standing {
@@ -952,7 +1063,10 @@ fn plainly(claim: &DeviceClaim) -> Option<Plain> {
             return None;
         }
         plain.is_exact &= wish.selectors.is_empty();
-        let count = plain.classes.entry(exactly.device_class_name.clone()).or_default();
+        let count = plain
+            .classes
+            .entry(exactly.device_class_name.clone())
+            .or_default();
         *count += wish.count? as u64;
     }
     Some(plain)
@@ -960,7 +1074,11 @@ fn plainly(claim: &DeviceClaim) -> Option<Plain> {
 
 /// The classes that a claim names.
 fn classes(claim: &DeviceClaim) -> impl Iterator<Item = &str> {
-    let wishes = claim.requests.iter().flatten().filter_map(|request| wishes(request).ok());
+    let wishes = claim
+        .requests
+        .iter()
+        .flatten()
+        .filter_map(|request| wishes(request).ok());
     wishes.flatten().map(|wish| wish.class)
 }
 
@@ -987,7 +1105,10 @@ fn label(parts: &[Part]) -> String {
     }
     let names = names.into_iter().collect::<Vec<_>>().join("+");
     let hash = hash.finalize();
-    format!("{COUNTED}{names}/{:02x}{:02x}{:02x}{:02x}", hash[0], hash[1], hash[2], hash[3])
+    format!(
+        "{COUNTED}{names}/{:02x}{:02x}{:02x}{:02x}",
+        hash[0], hash[1], hash[2], hash[3]
+    )
 }
 
 /// How people read of a claim.

@@ -77,7 +77,9 @@ fn name(todo: &Todo) -> String {
         }
         Todo::Hear(claim) => format!("hear {}", claim.uid),
         Todo::Misplaced(key, _) => format!("misplaced {key}"),
-        Todo::Release(release) => format!("release {} {}", release.claim.uid, release.claim.version),
+        Todo::Release(release) => {
+            format!("release {} {}", release.claim.uid, release.claim.version)
+        }
     }
 }
 

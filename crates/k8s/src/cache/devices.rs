@@ -76,8 +76,10 @@ impl Cache {
     pub(crate) fn keep_device_claims(&self, there: &HashSet<Place>) {
         self.change_devices(|inner| {
             let claims = inner.devices.claims();
-            let gone: Vec<Place> =
-                claims.filter(|place| !there.contains(*place)).cloned().collect();
+            let gone: Vec<Place> = claims
+                .filter(|place| !there.contains(*place))
+                .cloned()
+                .collect();
             let mut touched = Touched::default();
             for place in gone {
                 touched.add(inner.devices.remove_claim(&place));
@@ -128,7 +130,11 @@ impl Cache {
 
     /// A pod of others is as it is told now.
     pub(super) fn claim_devices(inner: &mut Inner, other: &Other) -> Touched {
-        let live = other.foreign.as_ref().map(|(pod, _)| pod).filter(|pod| !pod.is_over);
+        let live = other
+            .foreign
+            .as_ref()
+            .map(|(pod, _)| pod)
+            .filter(|pod| !pod.is_over);
         match live.filter(|_| !other.devices.is_empty()) {
             Some(pod) => inner.devices.put_pod(pod, &other.devices, Instant::now()),
             None => inner.devices.remove_pod(&other.place),
@@ -171,11 +177,7 @@ impl Cache {
 
 impl Inner {
     /// Looks at a node's devices anew; whether what it is told to have is different.
-    pub(super) fn look_at_devices(
-        &mut self,
-        name: &str,
-        pods: &mut BTreeSet<Place>,
-    ) -> bool {
+    pub(super) fn look_at_devices(&mut self, name: &str, pods: &mut BTreeSet<Place>) -> bool {
         let Some(node) = self.nodes.get(name) else {
             self.devices.forget_node(name);
             return false;

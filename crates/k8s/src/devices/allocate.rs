@@ -45,7 +45,10 @@ impl Wish<'_> {
     fn is_in(&self, requests: Option<&Vec<String>>) -> bool {
         let requests = requests.map_or(&[][..], Vec::as_slice);
         let full = self.full();
-        requests.is_empty() || requests.iter().any(|name| name == self.request || *name == full)
+        requests.is_empty()
+            || requests
+                .iter()
+                .any(|name| name == self.request || *name == full)
     }
 }
 
@@ -135,7 +138,9 @@ pub(super) fn allocate(
     };
     if !search.request(0) {
         return if search.n_tries >= TRIES_MAX {
-            Err(format!("{TRIES_MAX} combinations of devices were tried in vain"))
+            Err(format!(
+                "{TRIES_MAX} combinations of devices were tried in vain"
+            ))
         } else {
             Ok(None)
         };
@@ -210,7 +215,8 @@ pub(super) fn tolerates(tolerations: &[DeviceToleration], taints: Option<&[Devic
     let is_tolerated = |taint: &DeviceTaint| {
         tolerations.iter().any(|toleration| {
             let has = |word: &Option<String>, of: &str| {
-                word.as_deref().is_none_or(|word| word.is_empty() || word == of)
+                word.as_deref()
+                    .is_none_or(|word| word.is_empty() || word == of)
             };
             let value = taint.value.as_deref().unwrap_or_default();
             has(&toleration.effect, &taint.effect)
@@ -225,7 +231,10 @@ pub(super) fn tolerates(tolerations: &[DeviceToleration], taints: Option<&[Devic
         })
     };
     // One with the effect `None` is only there to be seen.
-    let mut taints = taints.into_iter().flatten().filter(|taint| taint.effect != "None");
+    let mut taints = taints
+        .into_iter()
+        .flatten()
+        .filter(|taint| taint.effect != "None");
     taints.all(is_tolerated)
 }
 
@@ -254,7 +263,11 @@ impl Search<'_, '_> {
         if n_chosen == choice.count {
             return self.request(at + 1);
         }
-        let of_claim = self.chosen.iter().filter(|one| one.claim == asked.claim).count();
+        let of_claim = self
+            .chosen
+            .iter()
+            .filter(|one| one.claim == asked.claim)
+            .count();
         if of_claim + choice.count - n_chosen > RESULTS_MAX {
             return false;
         }
@@ -308,7 +321,9 @@ fn attribute<'a>(offer: &'a Offer, name: &str) -> Option<&'a DeviceAttribute> {
     let attributes = offer.device.attributes.as_ref()?;
     attributes.get(name).or_else(|| {
         let (domain, id) = name.split_once('/')?;
-        attributes.get(id).filter(|_| domain == offer.id.pool.driver)
+        attributes
+            .get(id)
+            .filter(|_| domain == offer.id.pool.driver)
     })
 }
 
@@ -357,7 +372,9 @@ fn result(
         }));
     }
     let of_claim = claim.config.iter().flatten().filter(|config| {
-        fulfilled.iter().any(|wish| wish.is_in(config.requests.as_ref()))
+        fulfilled
+            .iter()
+            .any(|wish| wish.is_in(config.requests.as_ref()))
     });
     config.extend(of_claim.map(|of_claim| DeviceAllocationConfiguration {
         source: "FromClaim".to_owned(),

@@ -32,15 +32,21 @@ pub(crate) struct DeviceId {
 impl DeviceId {
     /// The devices that an allocation holds alone.
     pub(crate) fn held(allocation: &AllocationResult) -> impl Iterator<Item = DeviceId> + '_ {
-        let all = allocation.devices.as_ref().and_then(|devices| devices.results.as_ref());
+        let all = allocation
+            .devices
+            .as_ref()
+            .and_then(|devices| devices.results.as_ref());
         let alone = |result: &&DeviceRequestAllocationResult| result.admin_access != Some(true);
-        all.into_iter().flatten().filter(alone).map(|result| DeviceId {
-            pool: PoolId {
-                driver: result.driver.clone(),
-                pool: result.pool.clone(),
-            },
-            device: result.device.clone(),
-        })
+        all.into_iter()
+            .flatten()
+            .filter(alone)
+            .map(|result| DeviceId {
+                pool: PoolId {
+                    driver: result.driver.clone(),
+                    pool: result.pool.clone(),
+                },
+                device: result.device.clone(),
+            })
     }
 }
 
@@ -119,7 +125,11 @@ impl Slice {
         let reach = if spec.per_device_node_selection == Some(true) {
             Reach::EachItsOwn
         } else {
-            Reach::new(spec.node_name.as_ref(), spec.all_nodes, spec.node_selector.as_ref())
+            Reach::new(
+                spec.node_name.as_ref(),
+                spec.all_nodes,
+                spec.node_selector.as_ref(),
+            )
         };
         let devices = spec.devices.into_iter().flatten().map(|device| Offer {
             id: DeviceId {
@@ -257,7 +267,10 @@ pub(crate) struct Named {
 /// Those that a pod names, those that Kubernetes makes for it too.
 pub(crate) fn named(pod: &Pod) -> Vec<Named> {
     let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-    let claims = pod.spec.as_ref().and_then(|spec| spec.resource_claims.as_ref());
+    let claims = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.resource_claims.as_ref());
     let made = pod.status.as_ref();
     let made = made.and_then(|status| status.resource_claim_statuses.as_ref());
     let claims = claims.into_iter().flatten().filter_map(|claim| {
@@ -285,9 +298,7 @@ pub(crate) fn named(pod: &Pod) -> Vec<Named> {
 }
 
 /// The nodes from which all of these devices are reached, as an allocation says it.
-pub(super) fn node_selector<'a>(
-    offers: impl Iterator<Item = &'a Offer>,
-) -> Option<NodeSelector> {
+pub(super) fn node_selector<'a>(offers: impl Iterator<Item = &'a Offer>) -> Option<NodeSelector> {
     let mut all = NodeSelectorTerm::default();
     let add = |to: &mut Option<Vec<NodeSelectorRequirement>>, more: &Option<Vec<_>>| {
         for requirement in more.iter().flatten() {

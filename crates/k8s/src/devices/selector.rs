@@ -39,7 +39,9 @@ impl Selector {
             return Err(format!("it is longer than {TEXT_MAX} bytes"));
         }
         let program = ENV.compile(text);
-        program.map(Selector).map_err(|error| one_line(&error.to_string()))
+        program
+            .map(Selector)
+            .map_err(|error| one_line(&error.to_string()))
     }
 
     /// Whether it means a device of this driver; the reason where it cannot be said.
@@ -55,22 +57,35 @@ impl Selector {
 }
 
 fn one_line(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines.first().map_or_else(String::new, |line| (*line).to_owned())
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines
+        .first()
+        .map_or_else(String::new, |line| (*line).to_owned())
 }
 
 /// A device as expressions see it.
 fn seen(driver: &str, device: &Device) -> CelMap<'static> {
     let attributes = device.attributes.iter().flatten();
     let attributes = attributes.filter_map(|(name, attribute)| Some((name, value(attribute)?)));
-    let capacity = device.capacity.iter().flatten().filter_map(|(name, capacity)| {
-        let amount: Box<dyn Val> = Box::new(Amount::parse(&capacity.value.0)?);
-        Some((name, amount))
-    });
+    let capacity = device
+        .capacity
+        .iter()
+        .flatten()
+        .filter_map(|(name, capacity)| {
+            let amount: Box<dyn Val> = Box::new(Amount::parse(&capacity.value.0)?);
+            Some((name, amount))
+        });
     let is_shared = device.allow_multiple_allocations.unwrap_or_default();
     let fields: [(&str, Box<dyn Val>); 4] = [
         ("driver", Box::new(CelString::from(driver.to_owned()))),
-        ("allowMultipleAllocations", Box::new(CelBool::from(is_shared))),
+        (
+            "allowMultipleAllocations",
+            Box::new(CelBool::from(is_shared)),
+        ),
         ("attributes", Box::new(Domains::new(driver, attributes))),
         ("capacity", Box::new(Domains::new(driver, capacity))),
     ];
@@ -106,13 +121,16 @@ static DOMAINS: Type = Type::new_unspecified_type("kubernetes.DeviceDomains");
 impl Domains {
     /// A name without a domain is in the driver's.
     fn new<'a>(driver: &str, all: impl Iterator<Item = (&'a String, Box<dyn Val>)>) -> Domains {
-        let mut known: BTreeMap<String, HashMap<CelMapKey<'static>, Box<dyn Val>>> = BTreeMap::new();
+        let mut known: BTreeMap<String, HashMap<CelMapKey<'static>, Box<dyn Val>>> =
+            BTreeMap::new();
         for (name, value) in all {
             let (domain, id) = name.split_once('/').unwrap_or((driver, name));
             let domain = known.entry(domain.to_owned()).or_default();
             domain.insert(id.to_owned().into(), value);
         }
-        let known = known.into_iter().map(|(domain, names)| (domain, names.into()));
+        let known = known
+            .into_iter()
+            .map(|(domain, names)| (domain, names.into()));
         Domains {
             known: known.collect(),
             nothing: CelMap::default(),

@@ -69,10 +69,17 @@ fn exactly(more: Value) -> Value {
 fn devices() -> Devices {
     let mut devices = Devices::default();
     devices.put_class(class("gpu", "device.driver == 'gpu.test'"));
-    devices.put_class(class("large", "device.capacity['gpu.test'].memory.isGreaterThan(quantity('50Gi'))"));
+    devices.put_class(class(
+        "large",
+        "device.capacity['gpu.test'].memory.isGreaterThan(quantity('50Gi'))",
+    ));
     devices.put_slice(slice(
         "a",
-        json!([gpu("0", "40Gi", "x"), gpu("1", "80Gi", "x"), gpu("2", "80Gi", "y")]),
+        json!([
+            gpu("0", "40Gi", "x"),
+            gpu("1", "80Gi", "x"),
+            gpu("2", "80Gi", "y")
+        ]),
     ));
     devices.put_slice(slice("b", json!([gpu("0", "40Gi", "z")])));
     devices
@@ -103,7 +110,10 @@ fn given(devices: &Devices, claims: &[Value], node: &str) -> Result<Vec<String>,
         except: &BTreeSet::new(),
     };
     let found = on(node, |site| allocate(&devices.known, &taken, &claims, site))?;
-    let results = found.into_iter().flatten().filter_map(|found| found.devices?.results);
+    let results = found
+        .into_iter()
+        .flatten()
+        .filter_map(|found| found.devices?.results);
     let one = |result: k8s_openapi::api::resource::v1::DeviceRequestAllocationResult| {
         format!("{}={}/{}", result.request, result.pool, result.device)
     };
@@ -131,22 +141,47 @@ fn requests_are_fulfilled_in_all_their_forms() {
     let devices = devices();
     let nothing: &[&str] = &[];
     check(&devices, &[exactly(json!({}))], "a", &["r=a/2"]);
-    check(&devices, &[exactly(json!({"count": 2}))], "a", &["r=a/2", "r=a/1"]);
+    check(
+        &devices,
+        &[exactly(json!({"count": 2}))],
+        "a",
+        &["r=a/2", "r=a/1"],
+    );
     check(&devices, &[exactly(json!({"count": 2}))], "b", nothing);
     check(&devices, &[exactly(json!({}))], "c", nothing);
     let all = exactly(json!({"allocationMode": "All"}));
-    check(&devices, std::slice::from_ref(&all), "a", &["r=a/2", "r=a/1", "r=a/0"]);
+    check(
+        &devices,
+        std::slice::from_ref(&all),
+        "a",
+        &["r=a/2", "r=a/1", "r=a/0"],
+    );
     check(&devices, &[all], "c", nothing);
     let large = json!({"requests": [{"name": "r", "exactly": {"deviceClassName": "large"}}]});
     check(&devices, std::slice::from_ref(&large), "b", nothing);
     // Two claims of one pod get different devices, and what only one can have it gets.
-    check(&devices, &[exactly(json!({})), large.clone()], "a", &["r=a/2", "r=a/1"]);
-    check(&devices, &[exactly(json!({"count": 2})), large.clone(), large], "a", nothing);
+    check(
+        &devices,
+        &[exactly(json!({})), large.clone()],
+        "a",
+        &["r=a/2", "r=a/1"],
+    );
+    check(
+        &devices,
+        &[exactly(json!({"count": 2})), large.clone(), large],
+        "a",
+        nothing,
+    );
     let first = json!({"requests": [{"name": "r", "firstAvailable": [
         {"name": "best", "deviceClassName": "large", "count": 2},
         {"name": "good", "deviceClassName": "gpu"},
     ]}]});
-    check(&devices, std::slice::from_ref(&first), "a", &["r/best=a/2", "r/best=a/1"]);
+    check(
+        &devices,
+        std::slice::from_ref(&first),
+        "a",
+        &["r/best=a/2", "r/best=a/1"],
+    );
     check(&devices, &[first], "b", &["r/good=b/0"]);
 }
 
@@ -154,34 +189,87 @@ fn requests_are_fulfilled_in_all_their_forms() {
 fn expressions_choose_devices() {
     let devices = devices();
     let with = |expression: &str| exactly(json!({"selectors": select(expression)}));
-    let check = |expression: &str, expect: &[&str]| check(&devices, &[with(expression)], "a", expect);
+    let check =
+        |expression: &str, expect: &[&str]| check(&devices, &[with(expression)], "a", expect);
     check("device.attributes['gpu.test'].link == 'x'", &["r=a/1"]);
     check("device.attributes['other.test'].link == 7", &["r=a/2"]);
-    check("device.attributes['gpu.test'].driver.isLessThan(semver('1.4.0-rc.1'))", &[]);
-    check("device.attributes['gpu.test'].driver.compareTo(semver('1.4.0')) == 0", &["r=a/2"]);
-    check("device.capacity['gpu.test'].memory.compareTo(quantity('40Gi')) == 0", &["r=a/0"]);
-    check("device.capacity['gpu.test'].memory == quantity('42949672960')", &["r=a/0"]);
-    check("device.capacity['gpu.test'].memory.asInteger() < 50000000000", &["r=a/0"]);
+    check(
+        "device.attributes['gpu.test'].driver.isLessThan(semver('1.4.0-rc.1'))",
+        &[],
+    );
+    check(
+        "device.attributes['gpu.test'].driver.compareTo(semver('1.4.0')) == 0",
+        &["r=a/2"],
+    );
+    check(
+        "device.capacity['gpu.test'].memory.compareTo(quantity('40Gi')) == 0",
+        &["r=a/0"],
+    );
+    check(
+        "device.capacity['gpu.test'].memory == quantity('42949672960')",
+        &["r=a/0"],
+    );
+    check(
+        "device.capacity['gpu.test'].memory.asInteger() < 50000000000",
+        &["r=a/0"],
+    );
     check("has(device.attributes['gpu.test'].colour)", &[]);
     check("'nobody.test' in device.attributes", &[]);
-    check("cel.bind(it, device.attributes['gpu.test'], it.link == 'y' && has(it.driver))", &["r=a/2"]);
-    check("device.attributes['gpu.test'].link.matches('^[yz]$')", &["r=a/2"]);
-    check("device.attributes['gpu.test'].link in ['x'] || false", &["r=a/1"]);
+    check(
+        "cel.bind(it, device.attributes['gpu.test'], it.link == 'y' && has(it.driver))",
+        &["r=a/2"],
+    );
+    check(
+        "device.attributes['gpu.test'].link.matches('^[yz]$')",
+        &["r=a/2"],
+    );
+    check(
+        "device.attributes['gpu.test'].link in ['x'] || false",
+        &["r=a/1"],
+    );
 }
 
 #[test]
 fn what_is_not_understood_is_said() {
     let devices = devices();
     let with = |expression: &str| exactly(json!({"selectors": select(expression)}));
-    refused(&devices, with("device.driver =="), "the selector `device.driver ==` of a device of class `gpu`");
-    refused(&devices, with("device.attributes['gpu.test'].colour == 'red'"), "colour");
+    refused(
+        &devices,
+        with("device.driver =="),
+        "the selector `device.driver ==` of a device of class `gpu`",
+    );
+    refused(
+        &devices,
+        with("device.attributes['gpu.test'].colour == 'red'"),
+        "colour",
+    );
     refused(&devices, with("device.driver"), "neither true nor false");
     refused(&devices, with("ip('::1').isLoopback()"), "ip");
-    refused(&devices, exactly(json!({"adminAccess": true})), "`adminAccess`");
-    refused(&devices, exactly(json!({"allocationMode": "Some"})), "`allocationMode: Some`");
-    refused(&devices, exactly(json!({"deviceClassName": "tpu"})), "the device class `tpu`, which is not there");
-    refused(&devices, exactly(json!({"capacity": {"requests": {"memory": "1Gi"}}})), "`capacity`");
-    refused(&devices, json!({"requests": [{"name": "r"}]}), "neither `exactly` nor `firstAvailable`");
+    refused(
+        &devices,
+        exactly(json!({"adminAccess": true})),
+        "`adminAccess`",
+    );
+    refused(
+        &devices,
+        exactly(json!({"allocationMode": "Some"})),
+        "`allocationMode: Some`",
+    );
+    refused(
+        &devices,
+        exactly(json!({"deviceClassName": "tpu"})),
+        "the device class `tpu`, which is not there",
+    );
+    refused(
+        &devices,
+        exactly(json!({"capacity": {"requests": {"memory": "1Gi"}}})),
+        "`capacity`",
+    );
+    refused(
+        &devices,
+        json!({"requests": [{"name": "r"}]}),
+        "neither `exactly` nor `firstAvailable`",
+    );
     let mut distinct = exactly(json!({"count": 2}));
     distinct["constraints"] = json!([{"distinctAttribute": "gpu.test/link"}]);
     refused(&devices, distinct, "`matchAttribute`");
@@ -206,7 +294,12 @@ fn constraints_hold_among_the_devices_of_a_claim() {
             "constraints": [{"requests": about, "matchAttribute": "gpu.test/link"}],
         })
     };
-    check(&devices, &[two(json!(["r"]))], "a", &["r=a/1", "r=a/0", "s=a/2"]);
+    check(
+        &devices,
+        &[two(json!(["r"]))],
+        "a",
+        &["r=a/1", "r=a/0", "s=a/2"],
+    );
     check(&devices, &[two(json!([]))], "a", &[]);
     pair["constraints"] = json!([{"matchAttribute": "nobody.test/link"}]);
     check(&devices, &[pair], "a", &[]);
@@ -220,10 +313,30 @@ fn taints_keep_those_away_who_do_not_consent() {
     devices.put_slice(slice("b", json!([sick])));
     let with = |toleration: Value| exactly(json!({"tolerations": [toleration]}));
     check(&devices, &[exactly(json!({}))], "b", &[]);
-    check(&devices, &[with(json!({"operator": "Exists"}))], "b", &["r=b/0"]);
-    check(&devices, &[with(json!({"key": "sick", "value": "hot"}))], "b", &["r=b/0"]);
-    check(&devices, &[with(json!({"key": "sick", "value": "cold"}))], "b", &[]);
-    check(&devices, &[with(json!({"operator": "Exists", "effect": "NoExecute"}))], "b", &[]);
+    check(
+        &devices,
+        &[with(json!({"operator": "Exists"}))],
+        "b",
+        &["r=b/0"],
+    );
+    check(
+        &devices,
+        &[with(json!({"key": "sick", "value": "hot"}))],
+        "b",
+        &["r=b/0"],
+    );
+    check(
+        &devices,
+        &[with(json!({"key": "sick", "value": "cold"}))],
+        "b",
+        &[],
+    );
+    check(
+        &devices,
+        &[with(json!({"operator": "Exists", "effect": "NoExecute"}))],
+        "b",
+        &[],
+    );
 }
 
 #[test]
@@ -231,7 +344,13 @@ fn pools_count_when_they_are_whole() {
     let mut devices = devices();
     let one = exactly(json!({}));
     let of = |name: &str, generation, n_slices, device: &str| {
-        slice_of(name, "b", generation, n_slices, json!([gpu(device, "40Gi", "z")]))
+        slice_of(
+            name,
+            "b",
+            generation,
+            n_slices,
+            json!([gpu(device, "40Gi", "z")]),
+        )
     };
     // A newer generation, one of its two slices: neither it nor the older one is to be used.
     devices.put_slice(of("b-1", 2, 2, "1"));
@@ -269,10 +388,18 @@ fn devices_are_reached_from_where_their_slices_say() {
                 except: &BTreeSet::new(),
             };
             let claim: DeviceClaim = serde_json::from_value(exactly(json!({}))).expect("a claim");
-            on(node, |site| allocate(&devices.known, &taken, &[&claim], site)).expect("said")
+            on(node, |site| {
+                allocate(&devices.known, &taken, &[&claim], site)
+            })
+            .expect("said")
         });
         assert_eq!(found.each_ref().map(Option::is_some), expect, "{reach}");
-        let found = found.into_iter().flatten().next().expect("somewhere").remove(0);
+        let found = found
+            .into_iter()
+            .flatten()
+            .next()
+            .expect("somewhere")
+            .remove(0);
         assert_eq!(json!(found.node_selector), selector, "{reach}");
     };
     let by_name = json!({"nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["b"]}]}]});
@@ -289,7 +416,10 @@ fn what_is_shared_or_waited_for_is_not_offered() {
     for (field, value) in [
         ("allowMultipleAllocations", json!(true)),
         ("bindingConditions", json!(["attached"])),
-        ("consumesCounters", json!([{"counterSet": "c", "counters": {"n": {"value": "1"}}}])),
+        (
+            "consumesCounters",
+            json!([{"counterSet": "c", "counters": {"n": {"value": "1"}}}]),
+        ),
     ] {
         let mut devices = devices();
         let mut odd = gpu("0", "40Gi", "z");
@@ -313,17 +443,29 @@ fn configuration_comes_from_class_and_claim() {
         holders: &devices.holders,
         except: &BTreeSet::new(),
     };
-    let found = on("b", |site| allocate(&devices.known, &taken, &[&claim], site)).expect("said");
+    let found = on("b", |site| {
+        allocate(&devices.known, &taken, &[&claim], site)
+    })
+    .expect("said");
     let found = json!(found.expect("there is one"))[0]["devices"]["config"].clone();
     let shown: Vec<String> = found
         .as_array()
         .expect("a list")
         .iter()
-        .map(|config| format!("{} {} {}", config["source"], config["requests"], config["opaque"]["parameters"]["of"]))
+        .map(|config| {
+            format!(
+                "{} {} {}",
+                config["source"], config["requests"], config["opaque"]["parameters"]["of"]
+            )
+        })
         .collect();
     assert_eq!(
         shown,
-        [r#""FromClass" ["r"] "gpu""#, r#""FromClaim" ["r"] "r""#, r#""FromClaim" null "all""#]
+        [
+            r#""FromClass" ["r"] "gpu""#,
+            r#""FromClaim" ["r"] "r""#,
+            r#""FromClaim" null "all""#
+        ]
     );
 }
 
@@ -338,7 +480,9 @@ fn pod(name: &str, claims: &[(&str, bool)], node: Option<&str>) -> (ForeignPod, 
             false => json!({"name": claim, "resourceClaimName": claim}),
         })
         .collect();
-    let made = claims.iter().map(|(claim, _)| json!({"name": claim, "resourceClaimName": claim}));
+    let made = claims
+        .iter()
+        .map(|(claim, _)| json!({"name": claim, "resourceClaimName": claim}));
     let raw = json!({
         "metadata": {"name": name, "namespace": "lab", "uid": name},
         "spec": {"containers": [], "resourceClaims": asked},
@@ -366,7 +510,12 @@ fn pod(name: &str, claims: &[(&str, bool)], node: Option<&str>) -> (ForeignPod, 
     (foreign, named(&raw))
 }
 
-fn put(devices: &mut Devices, name: &str, claims: &[(&str, bool)], node: Option<&str>) -> ForeignPod {
+fn put(
+    devices: &mut Devices,
+    name: &str,
+    claims: &[(&str, bool)],
+    node: Option<&str>,
+) -> ForeignPod {
     let (foreign, named) = pod(name, claims, node);
     devices.put_pod(&foreign, &named, Instant::now());
     look(devices);
@@ -391,7 +540,11 @@ fn count(devices: &Devices, node: &str) -> u64 {
 }
 
 fn labelled(devices: &Devices, label: &str) -> Vec<&'static str> {
-    let has = |node: &&str| devices.share(node).is_some_and(|share| share.labels.contains_key(label));
+    let has = |node: &&str| {
+        devices
+            .share(node)
+            .is_some_and(|share| share.labels.contains_key(label))
+    };
     ["a", "b"].into_iter().filter(has).collect()
 }
 
@@ -411,7 +564,12 @@ fn write(devices: &mut Devices, pod: &ForeignPod) {
         let mut claim = grant.claim.clone();
         let result = grant.result.or(claim.allocation.map(|known| known.result));
         claim.allocation = result.map(|result| Allocation::new((*result).clone()));
-        claim.users.push(serde_json::from_value(json!({"resource": "pods", "name": pod.pod.name, "uid": pod.pod.uid})).expect("a user"));
+        claim.users.push(
+            serde_json::from_value(
+                json!({"resource": "pods", "name": pod.pod.name, "uid": pod.pod.uid}),
+            )
+            .expect("a user"),
+        );
         claim.version = "2".to_owned();
         devices.put_claim(claim);
     }
@@ -421,12 +579,28 @@ fn write(devices: &mut Devices, pod: &ForeignPod) {
 #[test]
 fn plain_claims_are_counted() {
     let mut devices = devices();
-    devices.put_claim(claim("c1", Some("p1"), exactly(json!({"count": 2})), json!({})));
+    devices.put_claim(claim(
+        "c1",
+        Some("p1"),
+        exactly(json!({"count": 2})),
+        json!({}),
+    ));
     devices.put_claim(claim("c2", Some("p2"), exactly(json!({})), json!({})));
-    devices.put_claim(claim("c3", Some("p3"), exactly(json!({"count": 2})), json!({})));
+    devices.put_claim(claim(
+        "c3",
+        Some("p3"),
+        exactly(json!({"count": 2})),
+        json!({}),
+    ));
     let first = put(&mut devices, "p1", &[("c1", true)], None);
-    assert_eq!(first.request.extended, BTreeMap::from([("device/gpu".to_owned(), 2)]));
-    assert!(first.node_selector.is_empty() && first.lacks.is_none(), "{first:?}");
+    assert_eq!(
+        first.request.extended,
+        BTreeMap::from([("device/gpu".to_owned(), 2)])
+    );
+    assert!(
+        first.node_selector.is_empty() && first.lacks.is_none(),
+        "{first:?}"
+    );
     let second = put(&mut devices, "p2", &[("c2", true)], None);
     let third = put(&mut devices, "p3", &[("c3", true)], None);
     assert_eq!((count(&devices, "a"), count(&devices, "b")), (3, 1));
@@ -434,7 +608,10 @@ fn plain_claims_are_counted() {
     // Two pods that were decided on in one round get different devices.
     reserve(&mut devices, &first, "a").expect("there are three");
     let why = reserve(&mut devices, &third, "a").expect_err("one is left");
-    assert!(why.contains("not enough free devices of class `gpu`"), "{why}");
+    assert!(
+        why.contains("not enough free devices of class `gpu`"),
+        "{why}"
+    );
     reserve(&mut devices, &second, "a").expect("one is left");
     let kept: BTreeSet<&DeviceId> = devices.holders.keys().collect();
     assert_eq!(kept.len(), 3);
@@ -456,20 +633,34 @@ fn plain_claims_are_counted() {
 #[test]
 fn what_counts_cannot_say_is_a_label() {
     let mut devices = devices();
-    let large = exactly(json!({"selectors": select("device.capacity['gpu.test'].memory.isGreaterThan(quantity('50Gi'))"), "count": 2}));
+    let large = exactly(
+        json!({"selectors": select("device.capacity['gpu.test'].memory.isGreaterThan(quantity('50Gi'))"), "count": 2}),
+    );
     devices.put_claim(claim("c1", Some("p1"), large.clone(), json!({})));
     devices.put_claim(claim("c2", Some("p2"), large, json!({})));
     let first = put(&mut devices, "p1", &[("c1", true)], None);
     let second = put(&mut devices, "p2", &[("c2", true)], None);
-    assert_eq!(first.node_selector, second.node_selector, "they ask for the same");
-    let label = first.node_selector.keys().next().expect("one label").clone();
+    assert_eq!(
+        first.node_selector, second.node_selector,
+        "they ask for the same"
+    );
+    let label = first
+        .node_selector
+        .keys()
+        .next()
+        .expect("one label")
+        .clone();
     assert!(label.starts_with("device/gpu/"), "{label}");
     assert_eq!(labelled(&devices, &label), ["a"]);
     reserve(&mut devices, &first, "a").expect("both are there");
     assert_eq!(labelled(&devices, &label), [""; 0], "none is left");
     devices.remove_pod(&("lab".to_owned(), "p1".to_owned()));
     look(&mut devices);
-    assert_eq!(labelled(&devices, &label), ["a"], "what was kept is free again");
+    assert_eq!(
+        labelled(&devices, &label),
+        ["a"],
+        "what was kept is free again"
+    );
 }
 
 #[test]
@@ -479,7 +670,10 @@ fn a_shared_claim_is_where_its_first_pod_is() {
     let first = put(&mut devices, "p1", &[("c", false)], None);
     let second = put(&mut devices, "p2", &[("c", false)], None);
     assert_eq!(labelled(&devices, "device/lab/c"), ["a", "b"]);
-    assert!(first.request.extended.is_empty(), "it is not this pod's alone");
+    assert!(
+        first.request.extended.is_empty(),
+        "it is not this pod's alone"
+    );
     reserve(&mut devices, &first, "b").expect("it is free");
     assert_eq!(labelled(&devices, "device/lab/c"), ["b"]);
     let why = reserve(&mut devices, &second, "a").expect_err("it is elsewhere");
@@ -498,9 +692,24 @@ fn what_hinders_a_pod_is_named() {
         let lacks = pod.lacks.expect("it waits outside");
         assert!(lacks.contains(expect), "{lacks}");
     };
-    check(&mut devices, "p1", ("gone", false), "the claim `lab/gone` is not there");
-    devices.put_claim(claim("others", Some("somebody"), exactly(json!({})), json!({})));
-    check(&mut devices, "p2", ("others", true), "was not made for this pod");
+    check(
+        &mut devices,
+        "p1",
+        ("gone", false),
+        "the claim `lab/gone` is not there",
+    );
+    devices.put_claim(claim(
+        "others",
+        Some("somebody"),
+        exactly(json!({})),
+        json!({}),
+    ));
+    check(
+        &mut devices,
+        "p2",
+        ("others", true),
+        "was not made for this pod",
+    );
     let colour = "device.attributes['gpu.test'].colour == 'red'";
     let spec = exactly(json!({"selectors": select(colour)}));
     devices.put_claim(claim("odd", Some("p3"), spec, json!({})));
@@ -508,6 +717,27 @@ fn what_hinders_a_pod_is_named() {
     check(&mut devices, "p3", ("odd", true), &expect);
     devices.missing = Some("it is an old cluster");
     check(&mut devices, "p4", ("odd", true), "it is an old cluster");
+}
+
+/// A claim from a template comes a moment after its pod: nobody is told, unless it does not come.
+#[test]
+fn a_claim_that_is_not_made_is_told_of_later() {
+    let mut devices = devices();
+    let (foreign, mut named) = pod("p", &[("c", true)], None);
+    named[0].claim = None;
+    let now = Instant::now();
+    devices.put_pod(&foreign, &named, now);
+    assert!(devices.is_early(&foreign.pod));
+    devices.idle(now + MADE_MAX);
+    assert!(devices.is_early(&foreign.pod));
+    let (_, touched) = devices.idle(now + MADE_MAX + Duration::from_millis(1));
+    assert_eq!(touched.pods.len(), 1);
+    assert!(!devices.is_early(&foreign.pod));
+    let lacks = tied(&devices, &foreign).lacks.expect("it waits outside");
+    assert!(
+        lacks.contains("`c` is not made from its template yet"),
+        "{lacks}"
+    );
 }
 
 #[test]
@@ -523,21 +753,41 @@ fn who_begins_anew_goes_on() {
         })
     };
     let mine = json!([{"resource": "pods", "name": "p1", "uid": "p1"}]);
-    devices.put_claim(claim("c", Some("p1"), exactly(json!({})), held("b", "0", mine.clone())));
+    devices.put_claim(claim(
+        "c",
+        Some("p1"),
+        exactly(json!({})),
+        held("b", "0", mine.clone()),
+    ));
     let pod = put(&mut devices, "p1", &[("c", true)], None);
-    assert_eq!(labelled(&devices, "device/lab/c"), ["b"], "it has its device there");
+    assert_eq!(
+        labelled(&devices, "device/lab/c"),
+        ["b"],
+        "it has its device there"
+    );
     assert_eq!(pod.request.extended.get("device/gpu"), Some(&1));
     assert_eq!(count(&devices, "b"), 1, "and counts as its own");
     reserve(&mut devices, &pod, "b").expect("nothing is left to do");
     assert!(devices.grants(&pod.pod).is_empty());
-    assert_eq!(reserve(&mut devices, &pod, "a"), Err("1 to give back".to_owned()));
+    assert_eq!(
+        reserve(&mut devices, &pod, "a"),
+        Err("1 to give back".to_owned())
+    );
 
     // Another scheduler gave the same device away.
     let theirs = json!([{"resource": "pods", "name": "t", "uid": "t"}]);
-    devices.put_claim(claim("theirs", Some("t"), exactly(json!({})), held("b", "0", theirs)));
+    devices.put_claim(claim(
+        "theirs",
+        Some("t"),
+        exactly(json!({})),
+        held("b", "0", theirs),
+    ));
     look(&mut devices);
     assert!(devices.is_pod_contested(&pod.pod));
-    assert_eq!(reserve(&mut devices, &pod, "b"), Err("1 to give back".to_owned()));
+    assert_eq!(
+        reserve(&mut devices, &pod, "b"),
+        Err("1 to give back".to_owned())
+    );
 
     // It does not come for what it has.
     let later = Instant::now() + RESERVED_MAX + Duration::from_secs(1);

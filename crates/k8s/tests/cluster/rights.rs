@@ -7,7 +7,7 @@ use e2e::{Storage, kubectl};
 use engine::suite::{Bench, EPOCH, Program, Stage, checkpoint};
 use engine::{
     Cause, EngineError, ExecOutput, ForeignPod, Group, Life, Network, Note, Phase, PodName,
-    PodSecurity, Project, Registry, ReplicaKey, StopReason,
+    PodSecurity, Prepared, Project, Registry, ReplicaKey, StopReason,
 };
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -49,6 +49,7 @@ async fn the_chart_gives_the_rights_that_are_used_and_no_others() {
         told.expect("the engine heeds what Projects say");
     }
     pods_of_others(&cluster).await;
+    devices_of_others(&cluster).await;
     somebody_else_writes(&cluster, &stage, &role).await;
     let next = Epoch(EPOCH.0 + 1);
     let led = cluster.engine().lead(next).await;
@@ -159,6 +160,66 @@ async fn pods_of_others(cluster: &Cluster) {
     }
 }
 
+/// A pod that claims a device: it is given one, and its node. No driver is there, so that it never runs.
+async fn devices_of_others(cluster: &Cluster) {
+    let (engine, node) = (cluster.engine(), node(cluster).await);
+    let _devices = Published::new(&node);
+    let pod = claiming_a_device(cluster).await.pod;
+    let prepared = engine.prepare(EPOCH, &pod, &node).await;
+    assert_eq!(prepared.expect("devices are known"), Prepared::Ready);
+    let bound = engine.bind(EPOCH, &pod, &node).await;
+    assert!(
+        bound.expect("it may be given a device"),
+        "it waits for a node"
+    );
+}
+
+/// A device that is published on a node, with its class and a claim.
+struct Published;
+
+impl Published {
+    fn new(node: &str) -> Published {
+        let (kind, name) = ("resource.k8s.io/v1", "rights-device");
+        let request = json!({"name": "one", "exactly": {"deviceClassName": name}});
+        for object in [
+            json!({"apiVersion": kind, "kind": "DeviceClass", "metadata": {"name": name}, "spec": {}}),
+            json!({
+                "apiVersion": kind, "kind": "ResourceSlice", "metadata": {"name": name},
+                "spec": {
+                    "driver": "rights.example.com", "nodeName": node,
+                    "pool": {"name": name, "generation": 1, "resourceSliceCount": 1},
+                    "devices": [{"name": "only"}],
+                },
+            }),
+            json!({
+                "apiVersion": kind, "kind": "ResourceClaim",
+                "metadata": {"name": name, "namespace": "suite"},
+                "spec": {"devices": {"requests": [request]}},
+            }),
+        ] {
+            kubectl(&["apply", "-f", "-"], &object.to_string());
+        }
+        Published
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        let now = ["--grace-period=0", "--force", "--ignore-not-found"];
+        for kind in ["pod", "resourceclaim", "resourceslice", "deviceclass"] {
+            let words = ["delete", kind, "rights-device", "-n", "suite"];
+            kubectl(&[&words[..], &now].concat(), "");
+        }
+    }
+}
+
+/// A pod of somebody else's that names the claim of [`Published`], once the engine reports that it can be placed.
+async fn claiming_a_device(cluster: &Cluster) -> ForeignPod {
+    let mut pod = plain("rights-device", json!({}));
+    pod["spec"]["resourceClaims"] = json!([{"name": "one", "resourceClaimName": "rights-device"}]);
+    reported(cluster, pod, |pod| pod.lacks.is_none()).await
+}
+
 /// A pod of somebody else's, once the engine reports it.
 async fn foreign(cluster: &Cluster, name: &str, labels: serde_json::Value) -> ForeignPod {
     foreign_with(cluster, name, labels, None).await
@@ -171,7 +232,26 @@ async fn foreign_with(
     labels: serde_json::Value,
     class: Option<&str>,
 ) -> ForeignPod {
-    let mut pod = json!({
+    let mut pod = plain(name, labels);
+    if let Some(class) = class {
+        let claim = json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name, "namespace": "suite"},
+            "spec": {
+                "storageClassName": class, "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "1Mi"}},
+            },
+        });
+        kubectl(&["apply", "-f", "-"], &claim.to_string());
+        pod["spec"]["volumes"] =
+            json!([{"name": "data", "persistentVolumeClaim": {"claimName": name}}]);
+    }
+    reported(cluster, pod, |_| true).await
+}
+
+/// A pod that names our scheduler.
+fn plain(name: &str, labels: serde_json::Value) -> serde_json::Value {
+    json!({
         "metadata": {"name": name, "labels": labels},
         "spec": {
             "schedulerName": "moonshot",
@@ -186,20 +266,15 @@ async fn foreign_with(
                 "resources": {"requests": {"cpu": "10m"}},
             }],
         },
-    });
-    if let Some(class) = class {
-        let claim = json!({
-            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-            "metadata": {"name": name, "namespace": "suite"},
-            "spec": {
-                "storageClassName": class, "accessModes": ["ReadWriteOnce"],
-                "resources": {"requests": {"storage": "1Mi"}},
-            },
-        });
-        kubectl(&["apply", "-f", "-"], &claim.to_string());
-        pod["spec"]["volumes"] =
-            json!([{"name": "data", "persistentVolumeClaim": {"claimName": name}}]);
-    }
+    })
+}
+
+/// Makes a pod and waits until the engine reports it as is wanted.
+async fn reported(
+    cluster: &Cluster,
+    pod: serde_json::Value,
+    is_wanted: impl Fn(&ForeignPod) -> bool,
+) -> ForeignPod {
     let pod: Pod = serde_json::from_value(pod).expect("a pod");
     let pods = cluster.api::<Pod>();
     let made = pods
@@ -211,10 +286,11 @@ async fn foreign_with(
     loop {
         let observed = cluster.engine().observe(None, Span::ZERO).await;
         let mut there = observed.expect("observed").foreign.into_iter();
-        if let Some(pod) = there.find(|pod| Some(&pod.pod.uid) == uid.as_ref()) {
+        let found = there.find(|pod| Some(&pod.pod.uid) == uid.as_ref());
+        if let Some(pod) = found.filter(&is_wanted) {
             return pod;
         }
-        assert!(begun.elapsed() < PATIENCE, "`{name}` is not reported");
+        assert!(begun.elapsed() < PATIENCE, "it is not reported: {uid:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -352,6 +428,15 @@ async fn what_a_right_is_for_fails_without_it() {
     storage.volume(&node_name, "2Mi");
     tokio::time::sleep(Duration::from_secs(1)).await;
     check("patch", "", "persistentvolumes", prepare()).await;
+    let devices = Published::new(&node_name);
+    let claiming = claiming_a_device(&cluster).await.pod;
+    let prepared = engine.prepare(EPOCH, &claiming, &node_name).await;
+    assert_eq!(prepared.expect("devices are known"), Prepared::Ready);
+    for resource in ["resourceclaims", "resourceclaims/status"] {
+        let act = Box::pin(async { engine.bind(EPOCH, &claiming, &node_name).await.map(drop) });
+        check("patch", "resource.k8s.io", resource, act).await;
+    }
+    drop(devices);
     let group = stage.group(Life::Batch, &Program::Exit(0));
     check("create", "", "services", engine.ensure(EPOCH, &group)).await;
     let group = stage.group(Life::Batch, &Program::Exit(0));
