@@ -4,8 +4,8 @@
 //! published in parts, shared, or waited for is not offered. The search is cut off, for it can be as long as there are
 //! combinations.
 
+use super::known::{Known, Taken};
 use super::objects::{DeviceId, Offer, node_selector};
-use super::{Known, Taken};
 use crate::affinity::Site;
 use k8s_openapi::api::resource::v1::{
     AllocationResult, DeviceAllocationConfiguration, DeviceAllocationResult, DeviceAttribute,

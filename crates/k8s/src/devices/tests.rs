@@ -1,8 +1,16 @@
+use super::allocate::allocate;
+use super::known::Taken;
+use super::objects::Allocation;
+use super::reserve::{MADE_MAX, RESERVED_MAX};
 use super::*;
+use crate::affinity::{Labels, Site};
 use base::{Resources, Time};
-use engine::Gang;
+use engine::{ForeignPod, Gang, PodName, Prepared};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::resource::v1::{DeviceClaim, DeviceRequestAllocationResult};
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// A driver's devices on a node, all of its pool in one slice.
 fn slice(node: &str, devices: Value) -> Slice {
@@ -114,7 +122,7 @@ fn given(devices: &Devices, claims: &[Value], node: &str) -> Result<Vec<String>,
         .into_iter()
         .flatten()
         .filter_map(|found| found.devices?.results);
-    let one = |result: k8s_openapi::api::resource::v1::DeviceRequestAllocationResult| {
+    let one = |result: DeviceRequestAllocationResult| {
         format!("{}={}/{}", result.request, result.pool, result.device)
     };
     Ok(results.flatten().map(one).collect())
