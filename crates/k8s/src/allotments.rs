@@ -1,14 +1,16 @@
 //! What is written into claims of devices: which devices a pod gets, before it is bound, and that it does not want them any more.
 //!
-//! The API server does not look whether two claims have the same device, and kube-scheduler may give devices away at the same time.
-//! So a claim that was written is waited for: once the watch tells of it, everything that was written before is known, and
-//! whoever finds a device of its own in another claim gives it back.
+//! The API server does not look whether two claims have the same device, and kube-scheduler may give devices away at the same time
+//! and never looks back. So a claim that was written is waited for: once the watch tells of it, everything that was written before
+//! is known. While pods with claims wait for another scheduler, it may have decided before it heard of us, and not yet have written
+//! it: that is waited for, too. If a device is in another claim then, it is we who give it back.
 
 use crate::devices::{Claim, FINALIZER, Grant, Release, Reserve};
 use crate::error::{failed, is_conflict, is_gone};
 use crate::names;
 use crate::port::Shared;
 use engine::{EngineError, PodName, Prepared};
+use futures_util::TryFutureExt;
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimConsumerReference};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -17,6 +19,11 @@ use std::time::Duration;
 
 /// For the watch to tell of what was written.
 const SEEN: Duration = Duration::from_secs(5);
+
+/// For other schedulers to write down what they decided.
+const RIVALS: Duration = Duration::from_secs(2);
+/// Between looks at whether they still may.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Keeps devices of a node for a pod. Those that its claims have elsewhere are given back first.
 pub(crate) async fn prepare(
@@ -70,11 +77,16 @@ pub(crate) async fn write(shared: &Shared, pod: &PodName) -> Result<(), EngineEr
         shared.cache.put_device_claim(claim);
     }
     let mut seen = shared.cache.seen_claims.subscribe();
-    let is_seen = tokio::time::timeout(SEEN, seen.wait_for(|seen| *seen >= newest)).await;
-    if !matches!(is_seen, Ok(Ok(_))) {
+    // What is waited for is let go of at once: it holds a lock.
+    let waited = seen.wait_for(|seen| *seen >= newest).map_ok(drop);
+    if !matches!(tokio::time::timeout(SEEN, waited).await, Ok(Ok(()))) {
         return Err(failed_now(
             "the cluster does not tell yet who else was given some",
         ));
+    }
+    let begun = tokio::time::Instant::now();
+    while shared.cache.has_rivals() && begun.elapsed() < RIVALS {
+        tokio::time::sleep(LOOK).await;
     }
     if shared.cache.is_contested(pod) {
         return Err(failed_now(

@@ -184,6 +184,7 @@ impl Cache {
         if other.waits_with_claims() {
             self.tell_sites(&mut inner);
         }
+        inner.devices.rivals.remove(place);
         let touched = inner.devices.remove_pod(place);
         self.tell_touched(&mut inner, touched);
         self.uses(&mut inner, other.usage, None);

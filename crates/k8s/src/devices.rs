@@ -52,6 +52,8 @@ pub(crate) struct Devices {
     users: BTreeMap<Place, BTreeSet<Place>>,
     asks: BTreeMap<String, Ask>,
     told: BTreeMap<String, Share>,
+    /// Pods that claim devices and wait for another scheduler.
+    pub(crate) rivals: BTreeSet<Place>,
 }
 
 /// What follows from a change.

@@ -70,6 +70,8 @@ pub(crate) struct Other {
     pub(crate) devices: Vec<devices::Named>,
     /// It has a node and is not over.
     pub(crate) is_there: bool,
+    /// It waits for whomever it names as its scheduler.
+    pub(crate) is_unbound: bool,
     /// What it uses where somebody else put it.
     pub(crate) usage: Option<(String, Resources)>,
 }
@@ -89,6 +91,7 @@ impl Other {
             Err(sentence) => (Resources::default(), Some(sentence)),
         };
         let is_there = node.is_some() && !is_over;
+        let is_unbound = node.is_none() && !is_over;
         let usage = node.clone().filter(|_| !is_foreign && !is_over);
         let foreign = if is_foreign {
             let (gang, group) = gang(pod);
@@ -125,6 +128,7 @@ impl Other {
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             claims: storage::named(pod),
             devices: devices::named(pod),
+            is_unbound,
             is_there,
         })
     }

@@ -135,6 +135,11 @@ impl Cache {
             .as_ref()
             .map(|(pod, _)| pod)
             .filter(|pod| !pod.is_over);
+        if other.foreign.is_none() && other.is_unbound && !other.devices.is_empty() {
+            inner.devices.rivals.insert(other.place.clone());
+        } else {
+            inner.devices.rivals.remove(&other.place);
+        }
         match live.filter(|_| !other.devices.is_empty()) {
             Some(pod) => inner.devices.put_pod(pod, &other.devices, Instant::now()),
             None => inner.devices.remove_pod(&other.place),
@@ -165,6 +170,11 @@ impl Cache {
     /// Whether somebody else has a device of a pod's, too.
     pub(crate) fn is_contested(&self, pod: &PodName) -> bool {
         self.inner().devices.is_pod_contested(pod)
+    }
+
+    /// Whether another scheduler may be giving devices away at this moment.
+    pub(crate) fn has_rivals(&self) -> bool {
+        !self.inner().devices.rivals.is_empty()
     }
 
     /// What is written in claims for pods that did not come.

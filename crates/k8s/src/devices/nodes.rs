@@ -31,9 +31,7 @@ impl Devices {
         let mut own: BTreeSet<&str> = BTreeSet::new();
         for pod in self.pods.values().filter(|pod| !pod.counted.is_empty()) {
             classes.extend(pod.counted.keys().map(String::as_str));
-            let claims = pod.named.iter().filter(|named| named.is_own);
-            let claims = claims.filter_map(|named| self.claims.get(named.claim.as_ref()?));
-            own.extend(claims.map(|claim| claim.uid.as_str()));
+            own.extend(pod.own.iter().map(String::as_str));
         }
         if !classes.is_empty() {
             let offers = self.known.offers(site);

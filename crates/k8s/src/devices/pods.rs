@@ -20,6 +20,8 @@ pub(super) struct Asker {
     pub(super) standing: Standing,
     /// Devices of each class that the scheduler counts.
     pub(super) counted: BTreeMap<String, u64>,
+    /// The claims of its own that have these, by uid.
+    pub(super) own: BTreeSet<String>,
     /// When it was last about to be bound, or seen first.
     pub(super) at: Instant,
     /// A claim of its own should have been made by now.
@@ -35,6 +37,14 @@ pub(super) enum Standing {
     Counted,
     /// Only nodes with this label will do.
     Labelled(String),
+}
+
+/// What was found out of a pod.
+struct Stood {
+    standing: Standing,
+    counted: BTreeMap<String, u64>,
+    own: BTreeSet<String>,
+    parts: Vec<Part>,
 }
 
 /// What pods with the same label ask for.
@@ -78,6 +88,7 @@ impl Devices {
             waits,
             standing: Standing::Counted,
             counted: BTreeMap::new(),
+            own: BTreeSet::new(),
             at,
             is_late: before_is_late,
         };
@@ -136,11 +147,14 @@ impl Devices {
             let Some(pod) = self.pods.get(&place) else {
                 continue;
             };
-            let (standing, counted, parts) = self.stand(pod);
-            if (&standing, &counted) == (&pod.standing, &pod.counted)
-                && pod.is_in(&self.asks, &place)
-            {
-                // What is counted as its own may be another device now.
+            let Stood {
+                standing,
+                counted,
+                own,
+                parts,
+            } = self.stand(pod);
+            let is_same = (&standing, &counted, &own) == (&pod.standing, &pod.counted, &pod.own);
+            if is_same && pod.is_in(&self.asks, &place) {
                 continue;
             }
             touched.add(self.unask(&place));
@@ -158,7 +172,7 @@ impl Devices {
                 ask.pods.insert(place.clone());
             }
             let pod = self.pods.get_mut(&place).expect("it was there");
-            (pod.standing, pod.counted) = (standing, counted);
+            (pod.standing, pod.counted, pod.own) = (standing, counted, own);
             touched.pods.insert(place);
         }
         touched
@@ -171,8 +185,9 @@ impl Devices {
             .any(|pod| pod.counted.contains_key(class))
     }
 
-    fn stand(&self, pod: &Asker) -> (Standing, BTreeMap<String, u64>, Vec<Part>) {
+    fn stand(&self, pod: &Asker) -> Stood {
         let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+        let mut own = BTreeSet::new();
         let mut parts = Vec::new();
         let mut is_plain = true;
         let mut hindered = None;
@@ -181,7 +196,9 @@ impl Devices {
                 .claim
                 .as_ref()
                 .and_then(|place| self.claims.get(place));
-            if let Some(sentence) = self.hindered(pod, named, claim) {
+            // One that has its node counts as long as it is there.
+            let hindrance = self.hindered(pod, named, claim);
+            if let Some(sentence) = hindrance.filter(|_| pod.waits) {
                 hindered.get_or_insert(sentence);
                 continue;
             }
@@ -192,6 +209,9 @@ impl Devices {
                 let count = plainly(&claim.spec);
                 is_plain &= count.as_ref().is_some_and(|count| count.is_exact);
                 is_counted &= count.is_some();
+                if is_counted {
+                    own.insert(claim.uid.clone());
+                }
                 for (class, n) in count.into_iter().flat_map(|count| count.classes) {
                     *counted.entry(class).or_default() += n;
                 }
@@ -211,7 +231,12 @@ impl Devices {
             None if parts.is_empty() || is_plain && counted.len() == 1 => Standing::Counted,
             None => Standing::Labelled(label(&parts)),
         };
-        (standing, counted, parts)
+        Stood {
+            standing,
+            counted,
+            own,
+            parts,
+        }
     }
 
     /// Why a pod can have no node at all because of one of its claims.

@@ -629,6 +629,14 @@ fn plain_claims_are_counted() {
     assert_eq!(count(&devices, "a"), 3);
     assert!(devices.grants(&first.pod).is_empty());
 
+    // A pod that has its node counts while its claim is being deleted with it.
+    put(&mut devices, "p1", &[("c1", true)], Some("a"));
+    let mut going = devices.claims[&("lab".to_owned(), "c1".to_owned())].clone();
+    going.is_deleting = true;
+    devices.put_claim(going);
+    look(&mut devices);
+    assert_eq!(count(&devices, "a"), 3);
+
     // A pod that is over counts no more: its devices are those of nobody known until its claim gives them back.
     devices.remove_pod(&("lab".to_owned(), "p1".to_owned()));
     look(&mut devices);
