@@ -52,6 +52,21 @@ pub fn of(app: &Object, spec: &AppSpec) -> Vec<TrafficShare> {
     }
 }
 
+/// Whether a Revision has a share of the requests now.
+pub fn has(app: &Object, revision: u32) -> bool {
+    let spec: AppSpec = serde_json::from_value(app.spec.clone()).unwrap_or_default();
+    let mut shares = of(app, &spec).into_iter();
+    shares.any(|share| share.revision == revision && share.percent > 0)
+}
+
+/// The Revision that was given up while it shared requests, or before it had any: it gets none from that moment on, as
+/// long as its replicas may still run. `desired.left` says so.
+pub fn shut(app: &Object) -> Option<u32> {
+    let left = &app.desired["left"];
+    let number = u32::try_from(left["revision"].as_u64()?).ok()?;
+    (left["shut"] == true && revision::target(app) != Some(number)).then_some(number)
+}
+
 /// The same as callers come to them: a canary that is closed has its replicas and no request.
 pub fn open(app: &Object, spec: &AppSpec) -> Vec<TrafficShare> {
     let mut shares = of(app, spec);
@@ -61,4 +76,74 @@ pub fn open(app: &Object, spec: &AppSpec) -> Vec<TrafficShare> {
         }
     }
     shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn app(spec: Value, desired: Value) -> Object {
+        Object {
+            uid: crate::platform::new_uid(base::Time::from_ms(0)),
+            kind: "App".to_owned(),
+            tenant: String::new(),
+            project: String::new(),
+            cluster: String::new(),
+            name: "web".to_owned(),
+            owner: String::new(),
+            creator: String::new(),
+            generation: base::Generation(1),
+            seq: base::Seq(1),
+            phase: String::new(),
+            spec,
+            desired,
+            status: json!({}),
+            labels: std::collections::BTreeMap::new(),
+            annotations: std::collections::BTreeMap::new(),
+            created_at: base::Time::from_ms(0),
+            updated_at: base::Time::from_ms(0),
+            deleted_at: None,
+            finished_at: None,
+            is_current: true,
+        }
+    }
+
+    #[test]
+    fn a_revision_that_was_given_up_is_shut_until_it_is_wanted_again() {
+        let left = |target: u32, shut: bool| {
+            let left = json!({"revision": 2, "reason": "wrong", "shut": shut});
+            shut_of(json!({"target": target, "left": left}))
+        };
+        fn shut_of(desired: Value) -> Option<u32> {
+            shut(&app(json!({}), desired))
+        }
+        assert_eq!(left(1, true), Some(2));
+        assert_eq!(left(3, true), Some(2), "a third is rolled out meanwhile");
+        assert_eq!(left(2, true), None);
+        assert_eq!(
+            left(1, false),
+            None,
+            "replicas of the other are yet to come"
+        );
+        assert_eq!(shut_of(json!({"target": 1})), None);
+    }
+
+    #[test]
+    fn who_shares_is_a_canary_or_stands_in_the_spec() {
+        let canary = json!({"from": 1, "to": 2, "percent": 10});
+        let app_of = |desired: Value| {
+            app(
+                json!({"traffic": [{"revision": 7, "percent": 100}]}),
+                desired,
+            )
+        };
+        let shared = app_of(json!({"target": 2, "canary": canary}));
+        assert!(has(&shared, 1) && has(&shared, 2) && !has(&shared, 7));
+        assert!(has(&app_of(json!({"target": 7})), 7));
+        assert!(!has(
+            &app_of(json!({"target": 7, "ignoreTraffic": true})),
+            7
+        ));
+    }
 }

@@ -262,7 +262,7 @@ pub async fn go_back(
         return Ok(());
     };
     app.desired["target"] = json!(canary.from);
-    app.desired["left"] = json!({"revision": revision, "reason": why});
+    app.desired["left"] = json!({"revision": revision, "reason": why, "shut": true});
     Canary::put(&mut app.desired, None);
     app.updated_at = now;
     app.seq = objects::update(tx, &app).await?;

@@ -6,6 +6,7 @@ use crate::auth::{Verb, authorize};
 use crate::control::rows;
 use crate::error::UseError;
 use crate::platform::Platform;
+use crate::shares;
 use api::answer::RollbackRequest;
 use api::{Kind, Object as Wire};
 use base::Code;
@@ -260,9 +261,12 @@ pub async fn rollback(
         name,
         told,
         move |object| {
+            // Where requests were shared, the other one has replicas for them.
+            let is_shared = shares::has(object, to);
             object.desired["target"] = json!(to);
             object.desired["ignoreTraffic"] = json!(true);
-            object.desired["left"] = json!({"revision": current, "reason": because});
+            object.desired["left"] =
+                json!({"revision": current, "reason": because, "shut": is_shared});
             // The spec says what is wanted: the old template and model again.
             object.spec["template"] = template.clone();
             if let Some(spec) = object.spec.as_object_mut() {

@@ -131,7 +131,7 @@ fn step_back(app: &Object, spec: &AppSpec) -> Option<Value> {
     })
 }
 
-/// Shares by Revision: as was said, else everything to all that is ready, in proportion.
+/// Shares by Revision: as was said, else everything to all that is ready, in proportion, but to one that was given up.
 fn percents(app: &Object, spec: &AppSpec, ready: &BTreeMap<u32, Vec<Value>>) -> BTreeMap<u32, u32> {
     let shares = shares::open(app, spec);
     if !shares.is_empty() {
@@ -141,8 +141,10 @@ fn percents(app: &Object, spec: &AppSpec, ready: &BTreeMap<u32, Vec<Value>>) -> 
             .collect();
     }
     // Weights, not percents: each ready replica takes the same share while Revisions follow each other.
+    let shut = shares::shut(app);
     ready
         .iter()
+        .filter(|(revision, _)| Some(**revision) != shut)
         .map(|(revision, endpoints)| {
             (
                 *revision,
