@@ -27,6 +27,27 @@ impl fmt::Display for BadQuantity {
 }
 impl std::error::Error for BadQuantity {}
 
+/// What a suffix multiplies with, at most 2^50, and divides by. `None` for exponents and for what is none of ours.
+pub fn scale(suffix: &str) -> Option<(u128, u128)> {
+    Some(match suffix {
+        "n" => (1, 1_000_000_000),
+        "u" => (1, 1_000_000),
+        "m" => (1, 1_000),
+        "" => (1, 1),
+        "k" => (1_000, 1),
+        "M" => (1_000_000, 1),
+        "G" => (1_000_000_000, 1),
+        "T" => (1_000_000_000_000, 1),
+        "P" => (1_000_000_000_000_000, 1),
+        "Ki" => (1 << 10, 1),
+        "Mi" => (1 << 20, 1),
+        "Gi" => (1 << 30, 1),
+        "Ti" => (1 << 40, 1),
+        "Pi" => (1 << 50, 1),
+        _ => return None,
+    })
+}
+
 /// Parses a quantity into thousandths. Fractions of a thousandth are rounded up, as Kubernetes does.
 pub fn parse_milli(text: &str) -> Result<u64, BadQuantity> {
     let refuse = |why| BadQuantity {
@@ -41,33 +62,15 @@ pub fn parse_milli(text: &str) -> Result<u64, BadQuantity> {
     if number.is_empty() || number == "." {
         return Err(refuse("expected a number such as `500m`, `2` or `4Gi`"));
     }
-    // `ratio` is (numerator, denominator) of the suffix times 1000.
-    let (numerator, denominator): (u128, u128) = match suffix {
-        "n" => (1, 1_000_000),
-        "u" => (1, 1_000),
-        "m" => (1, 1),
-        "" => (1_000, 1),
-        "k" => (1_000_000, 1),
-        "M" => (1_000_000_000, 1),
-        "G" => (1_000_000_000_000, 1),
-        "T" => (1_000_000_000_000_000, 1),
-        "P" => (1_000_000_000_000_000_000, 1),
-        "Ki" => (1_000 << 10, 1),
-        "Mi" => (1_000 << 20, 1),
-        "Gi" => (1_000 << 30, 1),
-        "Ti" => (1_000 << 40, 1),
-        "Pi" => (1_000 << 50, 1),
-        _ => match suffix
-            .strip_prefix(['e', 'E'])
-            .and_then(|e| e.parse::<u32>().ok())
-        {
-            Some(exponent @ 0..=18) => (1_000 * 10u128.pow(exponent), 1),
-            Some(_) | None => {
-                return Err(refuse(
-                    "unknown suffix; use n u m k M G T P, Ki Mi Gi Ti Pi, or e<exponent>",
-                ));
-            }
-        },
+    let exponent = || suffix.strip_prefix(['e', 'E'])?.parse::<u32>().ok();
+    let scaled = scale(suffix).or_else(|| match exponent() {
+        Some(exponent @ 0..=18) => Some((10u128.pow(exponent), 1)),
+        Some(_) | None => None,
+    });
+    let Some((numerator, denominator)) = scaled else {
+        return Err(refuse(
+            "unknown suffix; use n u m k M G T P, Ki Mi Gi Ti Pi, or e<exponent>",
+        ));
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if fraction.contains('.') {
@@ -79,11 +82,11 @@ pub fn parse_milli(text: &str) -> Result<u64, BadQuantity> {
     let digits: u128 = format!("{whole}{fraction}")
         .parse()
         .map_err(|_| refuse("not a number"))?;
-    let scale = denominator * 10u128.pow(fraction.len() as u32);
+    let divisor = denominator * 10u128.pow(fraction.len() as u32);
     let milli = digits
-        .checked_mul(numerator)
+        .checked_mul(1_000 * numerator)
         .ok_or_else(|| refuse("too large"))?
-        .div_ceil(scale);
+        .div_ceil(divisor);
     u64::try_from(milli).map_err(|_| refuse("too large"))
 }
 
@@ -96,19 +99,9 @@ pub fn parse_whole(text: &str) -> Result<u64, BadQuantity> {
     };
     let number_len = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, suffix) = text.split_at(number_len);
-    let factor: u64 = match suffix {
-        "" => 1,
-        "k" => 1_000,
-        "M" => 1_000_000,
-        "G" => 1_000_000_000,
-        "T" => 1_000_000_000_000,
-        "P" => 1_000_000_000_000_000,
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        "Ti" => 1 << 40,
-        "Pi" => 1 << 50,
-        _ => return parse_milli(text).map(|milli| milli.div_ceil(1_000)),
+    let factor = match scale(suffix) {
+        Some((factor, 1)) => factor as u64,
+        Some(_) | None => return parse_milli(text).map(|milli| milli.div_ceil(1_000)),
     };
     if number.is_empty() {
         return Err(refuse("expected a number such as `2` or `4Gi`"));

@@ -41,32 +41,20 @@ impl Amount {
     }
 }
 
-/// What a suffix multiplies with, and divides by.
+/// What a suffix multiplies with, and divides by: beside the platform's own, a larger unit, and exponents.
 fn scale(suffix: &str) -> Option<(i128, i128)> {
-    let exponent = |text: &str| text.parse::<i32>().ok().filter(|n| (-9..=18).contains(n));
-    Some(match suffix {
-        "" => (1, 1),
-        "n" => (1, NANO),
-        "u" => (1, 1_000_000),
-        "m" => (1, 1_000),
-        "k" => (1_000, 1),
-        "M" => (1_000_000, 1),
-        "G" => (1_000_000_000, 1),
-        "T" => (1_000_000_000_000, 1),
-        "P" => (1_000_000_000_000_000, 1),
-        "E" => (1_000_000_000_000_000_000, 1),
-        "Ki" => (1 << 10, 1),
-        "Mi" => (1 << 20, 1),
-        "Gi" => (1 << 30, 1),
-        "Ti" => (1 << 40, 1),
-        "Pi" => (1 << 50, 1),
-        "Ei" => (1 << 60, 1),
-        other => {
-            let n = exponent(other.strip_prefix(['e', 'E'])?)?;
-            let power = 10i128.pow(n.unsigned_abs());
-            if n < 0 { (1, power) } else { (power, 1) }
-        }
-    })
+    if let Some((factor, parts)) = base::quantity::scale(suffix) {
+        return Some((factor.cast_signed(), parts.cast_signed()));
+    }
+    match suffix {
+        "E" => Some((1_000_000_000_000_000_000, 1)),
+        "Ei" => Some((1 << 60, 1)),
+        other => match other.strip_prefix(['e', 'E'])?.parse().ok()? {
+            n @ -9_i32..0 => Some((1, 10i128.pow(n.unsigned_abs()))),
+            n @ 0..=18 => Some((10i128.pow(n.unsigned_abs()), 1)),
+            _ => None,
+        },
+    }
 }
 
 impl Version {
