@@ -4,14 +4,14 @@ use crate::error::{Result, ServeError};
 use crate::proto::tensorflow::tensor_shape_proto::Dim;
 use crate::proto::tensorflow::{TensorProto, TensorShapeProto};
 use crate::runtime::tensorflow::value;
-use crate::tensor::{Data, Datatype, Tensor, from_le, to_le};
+use crate::tensor::{Data, Datatype, Tensor, to_le};
 use bytes::Bytes;
 
 /// Elements of a tensor whose values are fewer: the last stands for the rest.
 const REPEATED_MAX: usize = 1 << 20;
 
 /// Reads a tensor. Fewer values than elements are filled up with the last, as TensorFlow does.
-pub(crate) fn read(name: &str, mut proto: TensorProto) -> Result<Tensor> {
+pub(crate) fn read(name: &str, proto: TensorProto) -> Result<Tensor> {
     let wrong = |text: &str| ServeError::invalid(format!("input `{name}`: {text}"));
     let datatype = value::datatype(proto.dtype)
         .ok_or_else(|| wrong(&format!("its type ({}) is not taken", proto.dtype)))?;
@@ -25,21 +25,9 @@ pub(crate) fn read(name: &str, mut proto: TensorProto) -> Result<Tensor> {
         .iter()
         .try_fold(1_usize, |product, &size| product.checked_mul(size))
         .ok_or_else(|| wrong("its shape has too many elements"))?;
-    // Half precision goes on as 32-bit numbers. `half_val` has each number's bits.
-    let bits = proto.half_val.iter();
-    let bits: Vec<u8> = bits
-        .flat_map(|bits| bits.to_le_bytes()[..2].to_vec())
-        .collect();
-    if let Some(values) = value::halves(proto.dtype, &bits) {
-        proto.float_val = values;
-        if let Some(values) = value::halves(proto.dtype, &proto.tensor_content) {
-            proto.tensor_content = values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect();
-        }
-    }
-    let mut data = match (proto.tensor_content.is_empty(), datatype.size()) {
+    let is_half = value::is_half(proto.dtype);
+    let size = if is_half { Some(2) } else { datatype.size() };
+    let mut data = match (proto.tensor_content.is_empty(), size) {
         (false, Some(size)) => {
             if Some(proto.tensor_content.len()) != n.checked_mul(size) {
                 return Err(wrong(&format!(
@@ -47,9 +35,17 @@ pub(crate) fn read(name: &str, mut proto: TensorProto) -> Result<Tensor> {
                     proto.tensor_content.len()
                 )));
             }
-            from_le(datatype, &proto.tensor_content)
+            value::from_le(proto.dtype, datatype, &proto.tensor_content)
         }
         (false, None) => return Err(wrong("strings stand in `string_val`")),
+        (true, _) if is_half => {
+            // Each has one number's bits.
+            let bits = proto.half_val.iter().flat_map(|bits| {
+                let [low, high, ..] = bits.to_le_bytes();
+                [low, high]
+            });
+            value::from_le(proto.dtype, datatype, &bits.collect::<Vec<u8>>())
+        }
         (true, _) => match datatype {
             Datatype::F32 => Data::F32(proto.float_val),
             Datatype::F64 => Data::F64(proto.double_val),

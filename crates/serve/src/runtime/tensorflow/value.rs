@@ -49,7 +49,7 @@ impl Value {
     /// A tensor for an input of the type that has the number `wanted`.
     pub(super) fn new(api: &'static Api, tensor: &Tensor, wanted: c_int) -> Result<Value> {
         let shape: Vec<i64> = tensor.shape.iter().map(|&size| size as i64).collect();
-        let is_half = tensor.datatype == Datatype::F32 && [HALF, BRAIN].contains(&wanted);
+        let is_half = tensor.datatype == Datatype::F32 && is_half(wanted);
         let datatype = if is_half {
             wanted
         } else {
@@ -158,7 +158,7 @@ impl Value {
         } else {
             // SAFETY: the tensor has `size` bytes there.
             let bytes = unsafe { std::slice::from_raw_parts(start.cast::<u8>(), size) };
-            halves(kind, bytes).map_or_else(|| crate::tensor::from_le(datatype, bytes), Data::F32)
+            from_le(kind, datatype, bytes)
         };
         Ok(Tensor {
             name: name.to_owned(),
@@ -186,22 +186,27 @@ fn fill_halves(room: &mut [u8], values: &[f32], number: c_int) {
     }
 }
 
-/// Numbers of half precision as 32-bit ones; `None` for the bytes of another type.
-pub(crate) fn halves(number: c_int, bytes: &[u8]) -> Option<Vec<f32>> {
+/// Elements of the type that has this number and is carried as `datatype`, from the bytes of TensorFlow's tensors.
+pub(crate) fn from_le(number: c_int, datatype: Datatype, bytes: &[u8]) -> Data {
     let halves = bytes.as_chunks().0.iter().copied();
     match number {
-        HALF => Some(
+        HALF => Data::F32(
             halves
                 .map(|bits| f16::from_le_bytes(bits).to_f32())
                 .collect(),
         ),
-        BRAIN => Some(
+        BRAIN => Data::F32(
             halves
                 .map(|bits| bf16::from_le_bytes(bits).to_f32())
                 .collect(),
         ),
-        _ => None,
+        _ => crate::tensor::from_le(datatype, bytes),
     }
+}
+
+/// Whether a number is that of a type of half precision.
+pub(crate) fn is_half(number: c_int) -> bool {
+    [HALF, BRAIN].contains(&number)
 }
 
 fn fill(room: &mut [u8], data: &Data, width: usize) {
