@@ -54,8 +54,7 @@ impl<T: Real> Forest<T> {
                 .chunks_exact(n_cols)
                 .zip(sums.chunks_exact_mut(self.n_groups))
             {
-                self.slots
-                    .fill(row, n_cols, |slot, _, value| slots[slot] = value);
+                self.slots.fill_row(row, &mut slots);
                 self.add_row::<SPECIAL>(trees.clone(), row, &slots, sums);
             }
             return;
@@ -79,8 +78,7 @@ impl<T: Real> Forest<T> {
                 by_row.resize(n_rows * self.slots.len(), T::default());
                 let of_rows = by_row.chunks_exact_mut(self.slots.len());
                 for (row, slots) in rows.chunks_exact(n_cols).zip(of_rows) {
-                    self.slots
-                        .fill(row, n_cols, |slot, _, value| slots[slot] = value);
+                    self.slots.fill_row(row, slots);
                 }
             }
             let mut start = trees.start;

@@ -54,6 +54,12 @@ impl Slots {
             .sum()
     }
 
+    /// The slots of one row.
+    #[inline(always)]
+    pub(super) fn fill_row<T: Real>(&self, row: &[T], slots: &mut [T]) {
+        self.fill(row, row.len(), |slot, _, value| slots[slot] = value);
+    }
+
     /// Puts into slots what some rows hold: calls `put` with slot, row and value.
     #[inline(always)]
     pub(super) fn fill<T: Real>(
