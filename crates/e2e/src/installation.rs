@@ -195,7 +195,7 @@ impl Installation {
 
     /// What the installation's servers have written.
     pub fn server_log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default()
+        std::fs::read_to_string(self.dir.path().join("server.log")).expect("a server was started")
     }
 
     /// A `moonshot` command of this installation, not yet started.
@@ -415,15 +415,29 @@ pub fn ask(
     body: &str,
     token: Option<&str>,
 ) -> (u16, String) {
-    let auth = token.map_or_else(String::new, |token| {
-        format!("Authorization: Bearer {token}\r\n")
-    });
+    let bearer = token.map(|token| format!("Bearer {token}"));
+    let headers = bearer.as_deref().map(|bearer| ("Authorization", bearer));
+    ask_with(authority, method, path, body, headers.as_slice())
+}
+
+/// The same with any headers.
+pub fn ask_with(
+    authority: &str,
+    method: &str,
+    path: &str,
+    body: &str,
+    headers: &[(&str, &str)],
+) -> (u16, String) {
+    let lines = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"));
+    let lines: String = lines.collect();
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(authority)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: {authority}\r\n{auth}Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nHost: {authority}\r\n{lines}Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         )?;
         let mut answer = String::new();

@@ -17,7 +17,7 @@ pub mod tree_models;
 pub mod wait;
 
 pub use dice::Dice;
-pub use installation::{Installation, Output, ask, free_ports, moonshot};
+pub use installation::{Installation, Output, ask, ask_with, free_ports, moonshot};
 pub use kubectl::{kubeconfig_of, kubectl};
 pub use postgres::Postgres;
 pub use python::{python, python_and};

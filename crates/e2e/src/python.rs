@@ -65,6 +65,14 @@ pub fn python_and(requirements: &[&str], alone: &[&str]) -> Option<PathBuf> {
     Some(interpreter)
 }
 
+/// Runs a script to its end; what it printed. Panics with its words where it fails.
+#[track_caller]
+pub fn script(python: &Path, script: &Path, args: &[&str]) -> String {
+    let ran = run(Command::new(python).arg(script).args(args));
+    assert!(ran.status.success(), "{}", text(&ran));
+    String::from_utf8_lossy(&ran.stdout).into_owned()
+}
+
 /// TensorFlow, and the clients of model servers: TensorFlow Serving's and Triton's, by gRPC.
 pub fn with_tensorflow() -> Option<PathBuf> {
     let packages = ["tensorflow-cpu==2.21.0", "tritonclient[grpc]==2.73.0"];

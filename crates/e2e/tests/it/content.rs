@@ -191,7 +191,7 @@ fn a_model_goes_from_a_job_to_an_app_by_way_of_a_bucket() {
     );
     say(&["delete", "app", "web"]);
     eventually("the bucket is empty", PATIENCE, || bucket.objects() == 0);
-    let log = std::fs::read_to_string(installation.home().join("server.log")).expect("the log");
+    let log = installation.server_log();
     assert!(!log.contains(&secret), "the secret is in the server's log");
 }
 
@@ -245,7 +245,7 @@ fn code_comes_from_a_commit_of_a_git_repository() {
         .ok();
     let with_secret = code(private.url(), ", secret: deploy");
     assert_eq!(run(&installation, "private", &with_secret).trim(), "2");
-    let log = std::fs::read_to_string(installation.home().join("server.log")).expect("the log");
+    let log = installation.server_log();
     let everything: Value = installation
         .run(&["get", "job", "private", "-o", "json"])
         .json();

@@ -4,20 +4,12 @@ use crate::model_app::{PATIENCE, XGBOOST, golden};
 use e2e::{Installation, eventually};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::Command;
 
 /// Runs a script of this folder; what it printed.
 #[track_caller]
 fn run(python: &Path, script: &str, args: &[&str]) -> String {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
-    let output = Command::new(python)
-        .arg(dir.join(script))
-        .args(args)
-        .output();
-    let output = output.expect("it starts");
-    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-    assert!(output.status.success(), "{out}\n{err}");
-    out.into_owned()
+    e2e::python::script(python, &dir.join(script), args)
 }
 
 #[test]

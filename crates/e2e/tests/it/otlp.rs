@@ -1,6 +1,6 @@
 //! Spans and log records by OTLP, to a collector that decodes them with OpenTelemetry's own messages.
 
-use e2e::{Installation, ask, eventually, eventually_some, free_ports};
+use e2e::{Installation, ask, ask_with, eventually, eventually_some, free_ports};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Child, Command};
@@ -47,8 +47,10 @@ fn heard(file: &Path) -> Vec<Value> {
 
 /// A GET with the caller's span; the body of the answer.
 fn traced(authority: &str, path: &str, token: &str) -> (u16, String) {
-    let more = format!("{token}\r\ntraceparent: 00-{TRACE}-{PARENT}-01");
-    ask(authority, "GET", path, "", Some(&more))
+    let parent = format!("00-{TRACE}-{PARENT}-01");
+    let bearer = format!("Bearer {token}");
+    let headers = [("Authorization", bearer.as_str()), ("traceparent", &parent)];
+    ask_with(authority, "GET", path, "", &headers)
 }
 
 #[test]

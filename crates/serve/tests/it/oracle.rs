@@ -3,7 +3,6 @@
 use serde_json::Value;
 use serve::runtimes::Runtimes;
 use std::path::Path;
-use std::process::Command;
 
 pub(crate) fn runtimes() -> Runtimes {
     Runtimes::new(e2e::python::cache().join("runtimes"))
@@ -11,16 +10,8 @@ pub(crate) fn runtimes() -> Runtimes {
 
 /// Runs a script beside this file; its words where it fails.
 pub(crate) fn run(python: &Path, script: &str, args: &[&str]) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/it")
-        .join(script);
-    let ran = Command::new(python)
-        .arg(script)
-        .args(args)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "{said}");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    e2e::python::script(python, &dir.join(script), args);
 }
 
 /// Whether two answers are the same, numbers within 1e-5.
