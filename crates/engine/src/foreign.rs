@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// Names one pod, for good: another pod of the same name has another uid.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodName {
     /// Its namespace, which is a Project.
     pub namespace: String,
@@ -24,8 +24,8 @@ impl fmt::Display for PodName {
     }
 }
 
-/// A pod of others.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A pod of others. By default one that asks for nothing and may go anywhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForeignPod {
     /// Which.
     pub pod: PodName,
@@ -65,9 +65,10 @@ pub enum Prepared {
 }
 
 /// With whom a pod starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Gang {
     /// Alone.
+    #[default]
     Single,
     /// With so many others of this name in its namespace that they are `size`.
     Of {

@@ -311,27 +311,17 @@ impl<A: Clone> Journal<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::foreign::{Gang, PodName};
-    use base::{Resources, Time};
+    use crate::foreign::PodName;
 
     fn pod(uid: usize, node: Option<usize>) -> ForeignPod {
         ForeignPod {
-            lacks: None,
             pod: PodName {
                 namespace: "a".to_owned(),
                 name: format!("p{uid}"),
                 uid: format!("{uid:04}"),
             },
-            gang: Gang::Single,
-            queue: None,
-            priority: 0,
-            request: Resources::default(),
-            node_selector: BTreeMap::new(),
-            tolerations: Vec::new(),
-            refused: None,
-            created: Time::from_ms(0),
             node: node.map(|node| node.to_string()),
-            is_over: false,
+            ..ForeignPod::default()
         }
     }
 

@@ -98,7 +98,6 @@ fn alone(pod: ForeignPod, warning: Option<String>) -> Draft {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use base::{Resources, Time};
     use engine::PodName;
 
     pub fn pod(name: &str, gang: Gang) -> ForeignPod {
@@ -109,16 +108,7 @@ pub mod tests {
                 uid: format!("uid-{name}"),
             },
             gang,
-            queue: None,
-            priority: 0,
-            request: Resources::default(),
-            node_selector: BTreeMap::new(),
-            tolerations: Vec::new(),
-            refused: None,
-            lacks: None,
-            created: Time::from_ms(0),
-            node: None,
-            is_over: false,
+            ..ForeignPod::default()
         }
     }
 
