@@ -98,7 +98,7 @@ impl Cache {
         let name = node.name.clone();
         let is_new = inner.nodes.insert(name.clone(), node).is_none();
         let mut touched = Touched::default();
-        inner.look_at_devices(&name, &mut touched.pods);
+        inner.look_at_devices(std::slice::from_ref(&name), &mut touched.pods);
         self.tell_node(&inner, &name);
         self.tell_touched(&mut inner, touched);
         if is_new {

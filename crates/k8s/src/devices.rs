@@ -81,6 +81,9 @@ impl Devices {
             None => drop(self.known.wide.insert(slice.pool.clone())),
         }
         // The pool of a driver may have parts on several nodes: whether it is whole is the same everywhere.
+        self.known
+            .slices
+            .insert(slice.name.clone(), slice.pool.clone());
         let slices = self.known.pools.entry(slice.pool.clone()).or_default();
         slices.values().for_each(|other| touched.slice(other));
         slices.insert(slice.name.clone(), slice);
@@ -90,11 +93,7 @@ impl Devices {
     pub(crate) fn remove_slice(&mut self, name: &str) -> Touched {
         let mut touched = Touched::default();
         let known = &mut self.known;
-        let pool = known
-            .pools
-            .iter()
-            .find(|(_, slices)| slices.contains_key(name));
-        let Some(pool) = pool.map(|(pool, _)| pool.clone()) else {
+        let Some(pool) = known.slices.remove(name) else {
             return touched;
         };
         let slices = known.pools.entry(pool.clone()).or_default();
@@ -126,7 +125,7 @@ impl Devices {
     }
 
     pub(crate) fn slices(&self) -> impl Iterator<Item = &String> {
-        self.known.pools.values().flat_map(BTreeMap::keys)
+        self.known.slices.keys()
     }
 
     pub(crate) fn put_class(&mut self, class: Class) -> Touched {

@@ -2,7 +2,7 @@
 
 use super::{Cache, Inner};
 use crate::affinity::{Labels, Site};
-use crate::devices::{Claim, Class, Grant, Release, Reserve, Slice, Touched};
+use crate::devices::{Claim, Class, Devices, Grant, Release, Reserve, Slice, Touched};
 use crate::foreign::Other;
 use crate::view::Place;
 use engine::PodName;
@@ -22,14 +22,10 @@ impl Cache {
 
     /// After a new list.
     pub(crate) fn keep_slices(&self, there: &HashSet<Place>) {
-        self.change_devices(|inner| {
-            let gone = absent(inner.devices.slices(), there);
-            let mut touched = Touched::default();
-            for name in gone {
-                touched.add(inner.devices.remove_slice(&name));
-            }
-            touched
-        });
+        self.keep_devices(
+            |devices| absent(devices.slices(), there),
+            |devices, name| devices.remove_slice(name),
+        );
     }
 
     pub(crate) fn put_device_class(&self, class: Class) {
@@ -42,14 +38,10 @@ impl Cache {
 
     /// After a new list.
     pub(crate) fn keep_device_classes(&self, there: &HashSet<Place>) {
-        self.change_devices(|inner| {
-            let gone = absent(inner.devices.classes(), there);
-            let mut touched = Touched::default();
-            for name in gone {
-                touched.add(inner.devices.remove_class(&name));
-            }
-            touched
-        });
+        self.keep_devices(
+            |devices| absent(devices.classes(), there),
+            |devices, name| devices.remove_class(name),
+        );
     }
 
     /// From a watch, in the order in which claims were written.
@@ -74,15 +66,26 @@ impl Cache {
 
     /// After a new list.
     pub(crate) fn keep_device_claims(&self, there: &HashSet<Place>) {
+        self.keep_devices(
+            |devices| {
+                let claims = devices.claims();
+                let gone = claims.filter(|place| !there.contains(*place));
+                gone.cloned().collect()
+            },
+            |devices, place| devices.remove_claim(place),
+        );
+    }
+
+    /// Removes what is gone.
+    fn keep_devices<K>(
+        &self,
+        gone: impl FnOnce(&Devices) -> Vec<K>,
+        remove: impl Fn(&mut Devices, &K) -> Touched,
+    ) {
         self.change_devices(|inner| {
-            let claims = inner.devices.claims();
-            let gone: Vec<Place> = claims
-                .filter(|place| !there.contains(*place))
-                .cloned()
-                .collect();
             let mut touched = Touched::default();
-            for place in gone {
-                touched.add(inner.devices.remove_claim(&place));
+            for key in gone(&inner.devices) {
+                touched.add(remove(&mut inner.devices, &key));
             }
             touched
         });
@@ -116,10 +119,8 @@ impl Cache {
         } else {
             nodes.into_iter().collect()
         };
-        for name in nodes {
-            if inner.look_at_devices(&name, &mut pods) {
-                self.tell_node(inner, &name);
-            }
+        for name in inner.look_at_devices(&nodes, &mut pods) {
+            self.tell_node(inner, &name);
         }
         for place in pods {
             if let Some(other) = inner.others.get(&place) {
@@ -186,19 +187,26 @@ impl Cache {
 }
 
 impl Inner {
-    /// Looks at a node's devices anew; whether what it is told to have is different.
-    pub(super) fn look_at_devices(&mut self, name: &str, pods: &mut BTreeSet<Place>) -> bool {
-        let Some(node) = self.nodes.get(name) else {
-            self.devices.forget_node(name);
-            return false;
-        };
-        let site = Site {
-            name,
-            labels: &node.labels,
-        };
-        let (is_news, concerned) = self.devices.look(site);
+    /// Looks at nodes' devices anew: those that are told to have something else now. Adds the pods that it concerns.
+    pub(super) fn look_at_devices(
+        &mut self,
+        names: &[String],
+        pods: &mut BTreeSet<Place>,
+    ) -> Vec<String> {
+        let Inner { nodes, devices, .. } = self;
+        let mut sites = Vec::new();
+        for name in names {
+            match nodes.get(name) {
+                Some(node) => sites.push(Site {
+                    name,
+                    labels: &node.labels,
+                }),
+                None => devices.forget_node(name),
+            }
+        }
+        let (news, concerned) = devices.look(&sites);
         pods.extend(concerned);
-        is_news
+        news
     }
 }
 

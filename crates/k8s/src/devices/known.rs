@@ -15,6 +15,8 @@ const SELECTORS_MAX: usize = 1_000;
 #[derive(Default)]
 pub(crate) struct Known {
     pub(super) pools: BTreeMap<PoolId, BTreeMap<String, Slice>>,
+    /// The pool of each slice, by the slice's name.
+    pub(super) slices: HashMap<String, PoolId>,
     /// Pools with devices of one node alone, by node; the others.
     pub(super) local: BTreeMap<String, BTreeSet<PoolId>>,
     pub(super) wide: BTreeSet<PoolId>,

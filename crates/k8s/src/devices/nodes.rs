@@ -23,24 +23,40 @@ impl Devices {
         self.told.get(node)
     }
 
-    /// Looks at a node anew: whether its share is another, and pods that may stand differently.
-    pub(crate) fn look(&mut self, site: Site<'_>) -> (bool, BTreeSet<Place>) {
-        let mut share = Share::default();
-        let mut pods = BTreeSet::new();
+    /// Looks at nodes anew: those whose share is another, and pods that may stand differently.
+    pub(crate) fn look(&mut self, sites: &[Site<'_>]) -> (Vec<String>, BTreeSet<Place>) {
+        let (mut news, mut pods) = (Vec::new(), BTreeSet::new());
+        for (&site, counts) in sites.iter().zip(self.n_devices(sites)) {
+            let labels = self.free_labels(site, &mut pods);
+            let share = Share { counts, labels };
+            if self.told.get(site.name) != Some(&share) {
+                self.told.insert(site.name.to_owned(), share);
+                news.push(site.name.to_owned());
+            }
+        }
+        (news, pods)
+    }
+
+    /// How many devices of each class that is counted nodes have. Who counts is looked for once, however many nodes there are.
+    fn n_devices(&self, sites: &[Site<'_>]) -> Vec<BTreeMap<String, u64>> {
         let mut classes: BTreeSet<&str> = BTreeSet::new();
         let mut own: BTreeSet<&str> = BTreeSet::new();
         for pod in self.pods.values().filter(|pod| !pod.counted.is_empty()) {
             classes.extend(pod.counted.keys().map(String::as_str));
             own.extend(pod.own.iter().map(String::as_str));
         }
-        if !classes.is_empty() {
-            let offers = self.known.offers(site);
-            // What the scheduler counts as used by pods is not taken by others.
-            let taken = Taken {
-                holders: &self.holders,
-                except: &own,
-            };
-            for class in classes {
+        // What the scheduler counts as used by pods is not taken by others.
+        let taken = Taken {
+            holders: &self.holders,
+            except: &own,
+        };
+        let counts = sites.iter().map(|site| {
+            let mut counts = BTreeMap::new();
+            if classes.is_empty() {
+                return counts;
+            }
+            let offers = self.known.offers(*site);
+            for class in &classes {
                 let is_there = |offer: &&&Offer| {
                     offer.is_whole()
                         && tolerates(&[], offer.device.taints.as_deref())
@@ -49,10 +65,17 @@ impl Devices {
                 };
                 let count = offers.all.iter().filter(is_there).count() as u64;
                 if count > 0 {
-                    share.counts.insert(format!("{COUNTED}{class}"), count);
+                    counts.insert(format!("{COUNTED}{class}"), count);
                 }
             }
-        }
+            counts
+        });
+        counts.collect()
+    }
+
+    /// The labels of what pods ask for and a node has now. Adds the pods that may stand differently.
+    fn free_labels(&mut self, site: Site<'_>, pods: &mut BTreeSet<Place>) -> Labels {
+        let mut found = Labels::new();
         let labels: Vec<String> = self.asks.keys().cloned().collect();
         for label in labels {
             let can = self.can(&self.asks[&label].parts, site);
@@ -68,7 +91,7 @@ impl Devices {
             };
             if is_free {
                 ask.nodes.insert(site.name.to_owned());
-                share.labels.insert(label, FREE.to_owned());
+                found.insert(label, FREE.to_owned());
             } else {
                 ask.nodes.remove(site.name);
             }
@@ -76,8 +99,7 @@ impl Devices {
                 pods.extend(ask.pods.iter().cloned());
             }
         }
-        let before = self.told.insert(site.name.to_owned(), share);
-        (before.as_ref() != self.told.get(site.name), pods)
+        found
     }
 
     pub(crate) fn forget_node(&mut self, node: &str) {
