@@ -41,6 +41,36 @@ pub struct PodMember {
     /// Consents to taints.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tolerations: Vec<TolerationSpec>,
+    /// How it stands to pods that want the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub relations: Vec<PodRelation>,
+}
+
+/// What pods with the same key want of each other's places.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PodRelation {
+    /// What they want.
+    pub kind: PodRelationKind,
+    /// The same for pods that mean each other.
+    pub key: String,
+    /// The node label whose values are the domains.
+    pub level: String,
+    /// With `spread`: how many more one domain may have than the one with the fewest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_skew: Option<u32>,
+}
+
+/// How pods want to stand to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum PodRelationKind {
+    /// They had better share a domain.
+    Near,
+    /// No two of them share one.
+    Apart,
+    /// They are spread evenly over the domains.
+    Spread,
 }
 
 /// Where the pods stand.

@@ -10,6 +10,15 @@ use std::process::{Command, Stdio};
 /// Where it does not, with what it said.
 #[track_caller]
 pub fn kubectl(args: &[&str], input: &str) -> String {
+    let said = try_kubectl(args, input);
+    said.unwrap_or_else(|said| panic!("kubectl {args:?}: {said}"))
+}
+
+/// The same where it may fail: what it said then.
+///
+/// # Panics
+/// Where it cannot be started.
+pub fn try_kubectl(args: &[&str], input: &str) -> Result<String, String> {
     let program = std::env::var("KUBECTL").expect("`cargo xtask test cluster` sets KUBECTL");
     let mut child = Command::new(program)
         .args(args)
@@ -22,9 +31,12 @@ pub fn kubectl(args: &[&str], input: &str) -> String {
     stdin.write_all(input.as_bytes()).expect("it reads");
     drop(stdin);
     let output = child.wait_with_output().expect("it ends");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "kubectl {args:?}: {said}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(text(&output.stderr))
+    }
 }
 
 /// The text of a kubeconfig with the rights of a service account, and no others.

@@ -18,7 +18,7 @@ pub mod wait;
 
 pub use dice::Dice;
 pub use installation::{Installation, Output, ask, ask_with, free_ports, moonshot};
-pub use kubectl::{kubeconfig_of, kubectl};
+pub use kubectl::{kubeconfig_of, kubectl, try_kubectl};
 pub use postgres::Postgres;
 pub use python::{python, python_and};
 pub use storage::Storage;

@@ -41,6 +41,8 @@ pub struct ForeignPod {
     pub node_selector: BTreeMap<String, String>,
     /// Consents to taints.
     pub tolerations: Vec<Toleration>,
+    /// How it wants to stand to pods that want the same.
+    pub relations: Vec<Relation>,
     /// What it asks for that is not supported, in words that name the field: it stays where it is.
     pub refused: Option<String>,
     /// What must be there before it can have any place, in words: it waits outside until then.
@@ -51,6 +53,29 @@ pub struct ForeignPod {
     pub node: Option<String>,
     /// Its containers run no more, for good.
     pub is_over: bool,
+}
+
+/// What pods with the same key want of each other's places. Those of other pods are known to the engine alone, which says by
+/// [`ForeignPod::node_selector`] where they leave room; this is what the scheduler must know to place many at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relation {
+    /// What they want.
+    pub kind: RelationKind,
+    /// The same for pods that mean each other.
+    pub key: String,
+    /// The node label whose values are the domains.
+    pub label: String,
+}
+
+/// How pods want to stand to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelationKind {
+    /// They had better share a domain.
+    Near,
+    /// No two of them share one.
+    Apart,
+    /// No domain has so many more of them than the one with the fewest.
+    Spread(u32),
 }
 
 /// Whether a pod of others can be bound to a node.

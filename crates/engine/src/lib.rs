@@ -18,7 +18,10 @@ pub mod port;
 pub mod project;
 pub mod suite;
 
-pub use foreign::{ForeignPod, Gang, Note, PodName, Prepared, Taint, TaintEffect, Toleration};
+pub use foreign::{
+    ForeignPod, Gang, Note, PodName, Prepared, Relation, RelationKind, Taint, TaintEffect,
+    Toleration,
+};
 pub use group::{
     DeviceGrant, EnvValue, EnvVar, Group, Isolation, Keeps, Life, Mount, MountSource, OutputSpec,
     PortSpec, Probe, ProbeAction, Probes, ReplicaKey, Runtime, Slot, Template,

@@ -33,7 +33,7 @@ pub struct Observation {
 }
 
 /// A machine.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeReport {
     /// Its name, unique in the engine.
     pub name: String,

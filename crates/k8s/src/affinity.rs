@@ -117,7 +117,7 @@ impl Terms {
     }
 }
 
-/// What a claim asks of its volume's labels.
+/// What is asked of the labels of something: of a claim's volume, of pods.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Marks(Vec<Wish>);
 
@@ -132,6 +132,28 @@ impl Marks {
         let others =
             others.map(|wish| Wish::new(&wish.key, &wish.operator, wish.values.as_deref()));
         Marks(labels.chain(others).collect())
+    }
+
+    /// On nothing.
+    pub(crate) fn none() -> Marks {
+        Marks(vec![Wish {
+            key: String::new(),
+            how: How::Unknown,
+        }])
+    }
+
+    /// Only on what has other values of these keys than `labels`.
+    pub(crate) fn without<'a>(
+        mut self,
+        keys: impl Iterator<Item = &'a String>,
+        labels: &Labels,
+    ) -> Marks {
+        let own = keys.filter_map(|key| Some((key, labels.get(key)?)));
+        self.0.extend(own.map(|(key, value)| Wish {
+            key: key.clone(),
+            how: How::NotIn(vec![value.clone()]),
+        }));
+        self
     }
 
     pub(crate) fn are_on(&self, labels: &Labels) -> bool {

@@ -3,9 +3,12 @@
 //! Each change of an object is understood at once ([`crate::report`]) and lands in the journal that `observe` reads.
 
 use crate::affinity::Site;
+use crate::companions::{Companion, Companions};
 use crate::config::Checkpoints;
 use crate::devices::{Devices, Release, Touched};
 use crate::foreign::{GroupRef, Other};
+use crate::manifest;
+use crate::relations::Relations;
 use crate::report::report;
 use crate::spaces::Spaces;
 use crate::storage::Claim;
@@ -18,8 +21,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 mod devices;
+mod relations;
 mod volumes;
 
 /// Name of a holder.
@@ -66,12 +71,16 @@ struct Inner {
     /// Whether nodes have labels of ours for the sake of claims.
     is_labelled: bool,
     devices: Devices,
+    companions: Companions,
+    relations: Relations,
 }
 
 impl Cache {
-    pub(crate) fn new(incarnation: u64, checkpoints: Checkpoints) -> Cache {
+    pub(crate) fn new(incarnation: u64, checkpoints: Checkpoints, gpus: Option<String>) -> Cache {
+        let mut inner = Inner::default();
+        inner.devices.gpus = gpus;
         Cache {
-            inner: Mutex::default(),
+            inner: Mutex::new(inner),
             journal: Journal::new(incarnation),
             spaces: Spaces::default(),
             poke: Notify::new(),
@@ -96,7 +105,12 @@ impl Cache {
     pub(crate) fn put_node(&self, node: NodeReport) {
         let mut inner = self.inner();
         let name = node.name.clone();
-        let is_new = inner.nodes.insert(name.clone(), node).is_none();
+        let before = inner.nodes.insert(name.clone(), node);
+        let is_new = before.is_none();
+        let labels = inner.nodes.get(&name).map(|node| &node.labels);
+        if before.as_ref().map(|before| &before.labels) != labels {
+            inner.relations.doubt();
+        }
         let mut touched = Touched::default();
         inner.look_at_devices(std::slice::from_ref(&name), &mut touched.pods);
         self.tell_node(&inner, &name);
@@ -109,6 +123,7 @@ impl Cache {
     pub(crate) fn remove_node(&self, name: &str) {
         let mut inner = self.inner();
         inner.nodes.remove(name);
+        inner.relations.doubt();
         inner.devices.forget_node(name);
         self.journal.remove_node(name);
         // A volume that was to be made for it may be made elsewhere.
@@ -133,8 +148,12 @@ impl Cache {
         };
         let labels = self.site_labels(inner, site);
         node.labels.extend(labels);
+        node.labels.extend(inner.relations.labels(name));
         if let Some(share) = inner.devices.share(name) {
             node.allocatable.extended.extend(share.counts.clone());
+            if inner.devices.gpus.is_some() {
+                node.allocatable.gpu_milli = share.gpus * 1000;
+            }
             node.labels.extend(share.labels.clone());
         }
         self.journal.put_node(node);
@@ -157,6 +176,7 @@ impl Cache {
         {
             self.journal.remove_foreign(&old);
         }
+        self.stands(&mut inner, &place, other.neighbour.clone());
         let mut touched = Cache::claim_devices(&mut inner, &other);
         touched.pods.remove(&place);
         self.tell_touched(&mut inner, touched);
@@ -184,6 +204,7 @@ impl Cache {
         if other.waits_with_claims() {
             self.tell_sites(&mut inner);
         }
+        self.stands(&mut inner, place, None);
         inner.devices.rivals.remove(place);
         let touched = inner.devices.remove_pod(place);
         self.tell_touched(&mut inner, touched);
@@ -204,6 +225,7 @@ impl Cache {
         let mut pod = pod.clone();
         inner.tie(&mut pod, &other.claims);
         inner.devices.tie(&mut pod);
+        inner.relations.tie(&mut pod);
         if let (Some(group), Gang::Unsized { name }) = (group, &pod.gang) {
             match inner.sizes.get(group) {
                 None => return true,
@@ -341,7 +363,11 @@ impl Cache {
         } else if now.is_none() {
             inner.seatless.insert(place.clone());
         }
-        inner.pods.insert(place, pod);
+        let neighbour = relations::neighbour(&pod);
+        inner.pods.insert(place.clone(), pod);
+        self.stands(&mut inner, &place, neighbour);
+        let touched = Cache::claim_own_devices(&mut inner, &place);
+        self.tell_touched(&mut inner, touched);
         for key in before.iter().chain(&now) {
             self.understand(&inner, key);
         }
@@ -355,11 +381,30 @@ impl Cache {
             let key = pod.key();
             inner.unseat(place, key.as_ref());
             inner.seatless.remove(place);
+            self.stands(&mut inner, place, None);
+            let touched = Cache::claim_own_devices(&mut inner, place);
+            self.tell_touched(&mut inner, touched);
             if let Some(key) = key {
                 self.understand(&inner, &key);
             }
         }
         drop(inner);
+        self.poke.notify_one();
+    }
+
+    pub(crate) fn put_companion(&self, companion: Option<Companion>) {
+        let Some(companion) = companion else { return };
+        self.inner().companions.put(companion);
+    }
+
+    pub(crate) fn remove_companion(&self, is_service: bool, place: &Place) {
+        self.inner().companions.remove(is_service, place);
+        self.poke.notify_one();
+    }
+
+    /// After a new list.
+    pub(crate) fn keep_companions(&self, is_service: bool, there: &HashSet<Place>) {
+        self.inner().companions.keep(is_service, there);
         self.poke.notify_one();
     }
 
@@ -415,7 +460,17 @@ impl Cache {
         let pod = inner.pod(key);
         let claims = pod.filter(|pod| volumes::waits(pod)).map(|pod| &pod.claims);
         let needs = claims.map(|claims| inner.needs(claims, &slot.node));
-        let mut now = report(holder, slot, pod, needs.and_then(|needs| needs.waits));
+        let waits = needs.and_then(|needs| needs.waits);
+        let mut now = match pod.filter(|pod| !pod.devices.is_empty()) {
+            None => report(holder, slot, pod, waits),
+            Some(pod) => {
+                let name = pod.name();
+                let hindered = || inner.devices.hindrance(&name).map(str::to_owned);
+                let mut now = report(holder, slot, Some(pod), waits.or_else(hindered));
+                now.devices.extend(inner.devices.given(&name));
+                now
+            }
+        };
         if let (Some(before), Phase::Ended(end)) = (self.journal.report(key), &now.phase)
             && let Phase::Ended(known) = &before.phase
             && (end.exit_code, end.signal) == (None, None)
@@ -480,8 +535,19 @@ impl Cache {
     pub(crate) fn todo(&self) -> Vec<Todo> {
         let mut inner = self.inner();
         let mut todo: Vec<Todo> = self.spaces.due().into_iter().map(Todo::Space).collect();
+        self.look_at_relations(&mut inner);
         let idle = self.idle_devices(&mut inner).into_iter();
         todo.extend(idle.map(Box::new).map(Todo::Release));
+        let Inner {
+            holders,
+            companions,
+            devices,
+            ..
+        } = &mut *inner;
+        let claims_devices = |group: &Group| manifest::claims_devices(devices.gpus.as_ref(), group);
+        let due = companions.due(holders.values(), claims_devices, Instant::now());
+        todo.extend(due.make.into_iter().map(Todo::Companions));
+        todo.extend(due.delete.into_iter().map(Todo::Tidy));
         let inner = inner;
         let named = inner
             .others
@@ -501,7 +567,7 @@ impl Cache {
                 let stop = state.and_then(|state| state.stop);
                 let end = state.and_then(|state| state.end.as_ref());
                 match (inner.pod(&key), stop) {
-                    (Some(pod), None) if pod.node.is_none() && !pod.is_deleting && !pod.is_over => {
+                    (Some(pod), None) if pod.is_unbound() => {
                         match end {
                             // It was misplaced, and is placed again as another attempt.
                             Some(_) => todo.push(Todo::Stop(pod.clone(), 0)),
@@ -557,6 +623,10 @@ pub(crate) enum Todo {
     Misplaced(ReplicaKey, String),
     /// A pod does not come for its devices.
     Release(Box<Release>),
+    /// What stands beside a Group's objects is not there.
+    Companions(Arc<Group>),
+    /// Nobody needs one any more.
+    Tidy(Companion),
 }
 
 /// What a pod uses on a node.
@@ -589,8 +659,11 @@ impl Inner {
         }
     }
 
-    /// A pod gets its node, once its volumes are where it goes.
+    /// A pod gets its node, once its volumes are where it goes and its claims of devices are made.
     fn bind(&self, todo: &mut Vec<Todo>, holder: &Holder, slot: &Slot, pod: &PodView) {
+        if !pod.devices.is_empty() && self.devices.hindrance(&pod.name()).is_some() {
+            return;
+        }
         if pod.claims.is_empty() {
             todo.push(Todo::Bind(pod.clone(), slot.node.clone()));
             return;
@@ -619,7 +692,7 @@ impl Inner {
             .filter_map(|place| self.pods.get(place))
             .filter(|pod| {
                 let is_its = pod.owner == group.owner && pod.group == group.name;
-                is_its && pod.node.is_none() && !pod.is_deleting && !pod.is_over
+                is_its && pod.is_unbound()
             });
         unbound
             .zip(free)

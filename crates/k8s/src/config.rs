@@ -90,6 +90,8 @@ pub struct Config {
     pub clients: Vec<Net>,
     /// Where Jobs keep checkpoints.
     pub checkpoints: Checkpoints,
+    /// The DeviceClass whose devices are the GPUs of nodes and are claimed; `None` where Kubernetes counts `nvidia.com/gpu`.
+    pub gpu_class: Option<String>,
     /// The user that programs run as where the template names none. Not root.
     pub user: u32,
     /// Where archives wait for a moment.

@@ -1,4 +1,4 @@
-//! Which nodes have devices for the claims of pods of others, and which devices a pod gets. Pure.
+//! Which nodes have devices for the claims of pods, ours and those of others, and which devices a pod gets. Pure.
 //!
 //! Dynamic resource allocation: drivers publish devices (ResourceSlice), pods claim them (ResourceClaim) by class (DeviceClass), and
 //! whoever schedules a pod writes into the claim which devices it has, before the pod is bound. The rules are those of
@@ -33,7 +33,7 @@ use reserve::Reserved;
 pub(crate) use reserve::{Grant, Release, Reserve};
 
 /// Before the name of a class, as an extended resource.
-const COUNTED: &str = "device/";
+pub(crate) const COUNTED: &str = "device/";
 /// The value of labels that say where claims can be fulfilled.
 const FREE: &str = "free";
 
@@ -42,6 +42,8 @@ const FREE: &str = "free";
 pub(crate) struct Devices {
     /// Why nothing is known, where the cluster does not tell of devices.
     pub(crate) missing: Option<&'static str>,
+    /// The class whose devices are the GPUs of nodes, where these are claimed.
+    pub(crate) gpus: Option<String>,
     known: Known,
     claims: BTreeMap<Place, Claim>,
     /// Claims by the devices that they hold, or for which they are reserved, by uid.

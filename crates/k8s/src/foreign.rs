@@ -6,14 +6,16 @@
 use crate::devices;
 use crate::manifest::GPU;
 use crate::names;
+use crate::relations::{Neighbour, Rules, selector};
 use crate::storage::{self, Named};
 use crate::view::{effect, place, time};
 use base::quantity::{parse_milli, parse_whole};
 use base::{Bytes, MilliCpu, Resources, Time};
 use engine::{ForeignPod, Gang, PodName, Toleration};
-use k8s_openapi::api::core::v1::{Container, NodeSelectorRequirement, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The least number of members that start together.
 const GANG_SIZE: &str = "moonshot/gang-size";
@@ -68,6 +70,8 @@ pub(crate) struct Other {
     pub(crate) claims: Vec<Named>,
     /// The claims of devices that it names.
     pub(crate) devices: Vec<devices::Named>,
+    /// How it stands to other pods, unless it is over.
+    pub(crate) neighbour: Option<Neighbour>,
     /// It has a node and is not over.
     pub(crate) is_there: bool,
     /// It waits for whomever it names as its scheduler.
@@ -86,10 +90,13 @@ impl Other {
         let is_over = matches!(phase, Some("Succeeded" | "Failed"));
         let node = spec.node_name.clone().filter(|node| !node.is_empty());
         let is_foreign = spec.scheduler_name.as_deref() == Some(names::SCHEDULER);
-        let (request, refused) = match request(spec) {
-            Ok(request) => (request, refused(spec)),
-            Err(sentence) => (Resources::default(), Some(sentence)),
+        let asked = request(spec).and_then(|request| Ok((request, Rules::new(pod)?)));
+        let (asked, refused) = match asked {
+            Ok(asked) => (asked, None),
+            Err(sentence) => (<(Resources, Rules)>::default(), Some(sentence)),
         };
+        let (request, rules) = asked;
+        let labels = pod.metadata.labels.clone().unwrap_or_default();
         let is_there = node.is_some() && !is_over;
         let is_unbound = node.is_none() && !is_over;
         let usage = node.clone().filter(|_| !is_foreign && !is_over);
@@ -106,9 +113,10 @@ impl Other {
                 queue: mark(pod, QUEUE).map(str::to_owned),
                 priority: spec.priority.unwrap_or(0),
                 request: request.clone(),
-                node_selector: selector(spec).unwrap_or_default(),
+                node_selector: selector(spec),
                 tolerations: tolerations(spec),
-                refused,
+                relations: rules.among_themselves(&meta.namespace.clone()?, &labels),
+                refused: refused.clone(),
                 lacks: None,
                 created: meta
                     .creation_timestamp
@@ -128,6 +136,13 @@ impl Other {
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             claims: storage::named(pod),
             devices: devices::named(pod),
+            neighbour: (!is_over).then(|| Neighbour {
+                uid: pod.metadata.uid.clone().unwrap_or_default(),
+                labels: Arc::new(labels),
+                rules: Arc::new(rules),
+                waits: is_foreign && is_unbound && refused.is_none(),
+                node: spec.node_name.clone().filter(|node| !node.is_empty()),
+            }),
             is_unbound,
             is_there,
         })
@@ -257,40 +272,6 @@ fn larger(a: &Resources, b: &Resources) -> Resources {
     }
 }
 
-/// Node labels that must match, by selector or by the one form of required affinity that says the same.
-fn selector(spec: &PodSpec) -> Option<BTreeMap<String, String>> {
-    let mut labels = spec.node_selector.clone().unwrap_or_default();
-    let affinity = spec
-        .affinity
-        .as_ref()
-        .and_then(|all| all.node_affinity.as_ref());
-    let required = affinity.and_then(|node| {
-        node.required_during_scheduling_ignored_during_execution
-            .as_ref()
-    });
-    let Some(required) = required else {
-        return Some(labels);
-    };
-    let [term] = required.node_selector_terms.as_slice() else {
-        return None;
-    };
-    if term.match_fields.is_some() {
-        return None;
-    }
-    for NodeSelectorRequirement {
-        key,
-        operator,
-        values,
-    } in term.match_expressions.iter().flatten()
-    {
-        match (operator.as_str(), values.as_deref()) {
-            ("In", Some([value])) => labels.insert(key.clone(), value.clone()),
-            _ => return None,
-        };
-    }
-    Some(labels)
-}
-
 fn tolerations(spec: &PodSpec) -> Vec<Toleration> {
     let one = |toleration: &k8s_openapi::api::core::v1::Toleration| {
         let exists = toleration.operator.as_deref() == Some("Exists");
@@ -301,59 +282,6 @@ fn tolerations(spec: &PodSpec) -> Vec<Toleration> {
         }
     };
     spec.tolerations.iter().flatten().map(one).collect()
-}
-
-/// What it asks for that is not supported: the field, and what to do.
-fn refused(spec: &PodSpec) -> Option<String> {
-    let no = |field: &str, why: &str| {
-        Some(format!(
-            "`{field}` is not supported by this scheduler: {why}"
-        ))
-    };
-    if selector(spec).is_none() {
-        return no(
-            "spec.affinity.nodeAffinity",
-            "use `nodeSelector`, or one term of `In` with one value each",
-        );
-    }
-    if let Some(affinity) = &spec.affinity {
-        let with = affinity.pod_affinity.as_ref();
-        if with.is_some_and(|with| {
-            with.required_during_scheduling_ignored_during_execution
-                .is_some()
-        }) {
-            return no(
-                "spec.affinity.podAffinity",
-                "only preferred terms are accepted, and ignored",
-            );
-        }
-        let against = affinity.pod_anti_affinity.as_ref();
-        if against.is_some_and(|against| {
-            against
-                .required_during_scheduling_ignored_during_execution
-                .is_some()
-        }) {
-            return no(
-                "spec.affinity.podAntiAffinity",
-                "only preferred terms are accepted, and ignored",
-            );
-        }
-    }
-    let mut spreads = spec.topology_spread_constraints.iter().flatten();
-    if spreads.any(|spread| spread.when_unsatisfiable == "DoNotSchedule") {
-        return no(
-            "spec.topologySpreadConstraints",
-            "`ScheduleAnyway` is accepted, and ignored",
-        );
-    }
-    let mut ports = spec
-        .containers
-        .iter()
-        .flat_map(|container| container.ports.iter().flatten());
-    if ports.any(|port| port.host_port.is_some_and(|port| port != 0)) {
-        return no("spec.containers.ports.hostPort", "use a Service");
-    }
-    None
 }
 
 /// Whether somebody holds it back for now.
@@ -473,20 +401,27 @@ mod tests {
             json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}})
         };
         check(affinity("In", &["a"]), None);
-        check(affinity("In", &["a", "b"]), Some("nodeAffinity"));
-        check(affinity("NotIn", &["a"]), Some("nodeAffinity"));
+        check(affinity("In", &["a", "b"]), None);
+        check(affinity("NotIn", &["a"]), None);
         check(
             json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "gpu"}]}),
             None,
         );
         check(
             json!({"containers": [{"name": "a", "ports": [{"containerPort": 1, "hostPort": 80}]}]}),
-            Some("hostPort"),
+            None,
         );
         check(
             json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": "x"}}}]}),
             Some("`cpu` of a"),
         );
+        let spread = |taints: &str| {
+            json!({"topologySpreadConstraints": [{
+                "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "nodeTaintsPolicy": taints,
+            }]})
+        };
+        check(spread("Ignore"), None);
+        check(spread("Honor"), Some("nodeTaintsPolicy"));
         let volume = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]);
         check(json!({"volumes": volume}), None);
     }

@@ -1,14 +1,16 @@
 //! The loop that makes pods be as the Slots say: it claims, binds, stops and writes ends down. It takes no input, may be
 //! repeated at any moment, and runs when something changed and on a period. Only the leader's loop acts.
 
+use crate::allotments;
 use crate::cache::{Cache, Todo};
+use crate::companions;
 use crate::error::{is_conflict, is_gone, status};
 use crate::names;
 use crate::port::Shared;
 use crate::view::PodView;
 use crate::volumes::Act;
 use base::{Epoch, Time};
-use engine::{End, ReplicaKey, Slot};
+use engine::{End, EngineError, Prepared, ReplicaKey, Slot};
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
@@ -53,7 +55,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         }
         tokio::select! {
             () = shared.cache.poke.notified() => {}
-            () = tokio::time::sleep(PERIOD) => {}
+            () = tokio::time::sleep(shared.cache.rest(PERIOD)) => {}
             () = stop.cancelled() => return,
         }
     }
@@ -76,6 +78,8 @@ fn name(todo: &Todo) -> String {
             format!("select {} {}", claim.uid, claim.version)
         }
         Todo::Hear(claim) => format!("hear {}", claim.uid),
+        Todo::Companions(group) => format!("companions {}/{}", group.owner, group.name),
+        Todo::Tidy(companion) => format!("tidy {:?}", companion.of),
         Todo::Misplaced(key, _) => format!("misplaced {key}"),
         Todo::Release(release) => {
             format!("release {} {}", release.claim.uid, release.claim.version)
@@ -86,7 +90,23 @@ fn name(todo: &Todo) -> String {
 async fn perform(shared: &Shared, epoch: Epoch, todo: &Todo) {
     let client = &shared.client;
     let result = match todo {
-        Todo::Bind(pod, node) => bind(client, pod, node).await,
+        Todo::Bind(pod, node) => match with_devices(shared, pod, node).await {
+            Ok(Prepared::Ready) => bind(client, pod, node).await,
+            Ok(Prepared::Waits(sentence)) => {
+                tracing::debug!(pod = ?pod.place, sentence, "not bound yet");
+                return;
+            }
+            Ok(Prepared::Elsewhere(sentence)) => {
+                if let Some(key) = pod.key() {
+                    misplace(shared, epoch, &key, &sentence).await;
+                }
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(pod = ?pod.place, error = &error as &dyn std::error::Error, "it cannot be given its devices now");
+                return;
+            }
+        },
         Todo::Claim(pod, slot) => claim(client, &shared.cache, epoch, pod, slot).await,
         Todo::Size(group) => crate::others::size(client, group).await.map(|size| {
             shared.cache.put_size(group.clone(), size);
@@ -112,17 +132,22 @@ async fn perform(shared: &Shared, epoch: Epoch, todo: &Todo) {
             }
             return;
         }
+        Todo::Companions(group) => {
+            if let Err(error) = companions::make(shared, group).await {
+                tracing::warn!(owner = %group.owner, error = &error as &dyn std::error::Error, "what its pods need cannot be made now");
+            }
+            return;
+        }
+        Todo::Tidy(companion) => companions::delete(shared, companion).await,
         Todo::Volume(act) => crate::claims::act(client, act).await,
         Todo::Hear(claim) => crate::claims::said(client, claim).await.map(|said| {
             shared.cache.hear(claim, said);
         }),
         Todo::Misplaced(key, sentence) => {
-            tracing::info!(replica = %key, sentence, "placed where it cannot be");
-            let end = crate::report::misplaced(sentence, now());
-            write_end(shared, epoch, key, &end).await;
+            misplace(shared, epoch, key, sentence).await;
             return;
         }
-        Todo::Release(release) => crate::allotments::release(shared, release).await,
+        Todo::Release(release) => allotments::release(shared, release).await,
         Todo::Record(key, end) => {
             write_end(shared, epoch, key, end).await;
             return;
@@ -134,6 +159,26 @@ async fn perform(shared: &Shared, epoch: Epoch, todo: &Todo) {
         Err(error) if is_conflict(&error) || is_gone(&error) => {}
         Err(error) => tracing::warn!(%error, ?todo, status = status(&error), "cannot be done now"),
     }
+}
+
+/// Gives a pod its devices on a node, where it claims some.
+async fn with_devices(shared: &Shared, pod: &PodView, node: &str) -> Result<Prepared, EngineError> {
+    if pod.devices.is_empty() {
+        return Ok(Prepared::Ready);
+    }
+    let name = pod.name();
+    let prepared = allotments::prepare(shared, &name, node).await?;
+    if prepared == Prepared::Ready {
+        allotments::write(shared, &name).await?;
+    }
+    Ok(prepared)
+}
+
+/// A replica was placed where it cannot be: it ends, and is placed again as another attempt.
+async fn misplace(shared: &Shared, epoch: Epoch, key: &ReplicaKey, sentence: &str) {
+    tracing::info!(replica = %key, sentence, "placed where it cannot be");
+    let end = crate::report::misplaced(sentence, now());
+    write_end(shared, epoch, key, &end).await;
 }
 
 /// Writes down how a replica ended, unless that is known.
@@ -197,7 +242,11 @@ async fn claim(
         return Ok(());
     };
     cache.put_pod(claimed.clone());
-    bind(client, &claimed, &slot.node).await
+    if claimed.devices.is_empty() {
+        return bind(client, &claimed, &slot.node).await;
+    }
+    // Its devices come first: that is seen at the next look.
+    Ok(())
 }
 
 /// Deletes a pod: SIGTERM now, SIGKILL after the program's grace and the time its output needs.

@@ -2,6 +2,7 @@
 
 use crate::claims;
 use crate::config::{Config, Images};
+use crate::devices::COUNTED;
 use crate::names;
 use crate::registries::{mirrored, needs_secret};
 use crate::view::Slots;
@@ -12,11 +13,14 @@ use engine::{
 };
 use pod::wire;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// The extended resource that whole GPUs are counted by.
 pub(crate) const GPU: &str = "nvidia.com/gpu";
 /// What a pod's grace has beyond the program's: for outputs and the last of the log.
 pub(crate) const GRACE_BEYOND: u64 = 20;
+/// What a pod calls the claim of its devices.
+const CLAIM: &str = "devices";
 /// How long a pod's token is good; the kubelet replaces it well before.
 const TOKEN_SECONDS: u64 = 3600;
 
@@ -177,6 +181,7 @@ pub(crate) fn peers(group: &Group) -> Value {
 fn pod(config: &Config, registries: &[Registry], group: &Group) -> Value {
     let template = &group.template;
     let user = template.user.unwrap_or(config.user);
+    let asked = Asked::new(config.gpu_class.as_ref(), &template.resources);
     let home = json!({"name": "moonshot", "mountPath": wire::HOME});
     let token_dir = wire::TOKEN
         .rsplit_once('/')
@@ -195,7 +200,7 @@ fn pod(config: &Config, registries: &[Registry], group: &Group) -> Value {
             {"name": wire::ENDPOINT, "value": endpoint(config)},
             {"name": "MOONSHOT_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
         ],
-        "resources": resources(&template.resources),
+        "resources": resources(&asked.counted),
         "securityContext": confined,
         "volumeMounts": [home, {"name": "token", "mountPath": token_dir, "readOnly": true}],
     });
@@ -248,6 +253,11 @@ fn pod(config: &Config, registries: &[Registry], group: &Group) -> Value {
             }]}},
         ],
     });
+    if !asked.claimed.is_empty() {
+        let claim = json!({"name": CLAIM, "resourceClaimTemplateName": names::template(group)});
+        pod["resourceClaims"] = json!([claim]);
+        pod["containers"][0]["resources"]["claims"] = json!([{"name": CLAIM}]);
+    }
     if needs_secret(registries) {
         pod["imagePullSecrets"] = json!([{"name": names::PULL_SECRET}]);
     }
@@ -294,8 +304,68 @@ fn image(config: &Config, runtime: &Runtime) -> String {
     }
 }
 
+/// What a program asks for, by who counts it.
+struct Asked {
+    /// Kubernetes, as `resources` of a container.
+    counted: Resources,
+    /// Nobody but who gives them away: devices, by class.
+    claimed: BTreeMap<String, u64>,
+}
+
+impl Asked {
+    fn new(gpu_class: Option<&String>, resources: &Resources) -> Asked {
+        let mut counted = resources.clone();
+        let mut claimed = BTreeMap::new();
+        for (name, count) in std::mem::take(&mut counted.extended) {
+            match name.strip_prefix(COUNTED) {
+                _ if count == 0 => {}
+                Some(class) => drop(claimed.insert(class.to_owned(), count)),
+                None => drop(counted.extended.insert(name, count)),
+            }
+        }
+        if let Some(class) = gpu_class.filter(|_| counted.gpu_milli != 0) {
+            let gpus = std::mem::take(&mut counted.gpu_milli) / 1000;
+            *claimed.entry(class.clone()).or_default() += gpus;
+        }
+        Asked { counted, claimed }
+    }
+}
+
+/// Whether a Group's pods claim devices.
+pub(crate) fn claims_devices(gpu_class: Option<&String>, group: &Group) -> bool {
+    let resources = &group.template.resources;
+    let mut extended = resources.extended.iter();
+    gpu_class.is_some() && resources.gpu_milli != 0
+        || extended.any(|(name, count)| *count != 0 && name.starts_with(COUNTED))
+}
+
+/// What the claims of a Group's pods are made from; `None` where they claim no devices.
+pub(crate) fn template(config: &Config, group: &Group) -> Option<Value> {
+    let asked = Asked::new(config.gpu_class.as_ref(), &group.template.resources);
+    let requests = asked.claimed.iter().enumerate();
+    let requests = requests.map(|(n, (class, count))| {
+        let exactly =
+            json!({"deviceClassName": class, "allocationMode": "ExactCount", "count": count});
+        json!({"name": format!("devices-{n}"), "exactly": exactly})
+    });
+    let requests: Vec<Value> = requests.collect();
+    (!requests.is_empty()).then(|| {
+        json!({
+            "apiVersion": "resource.k8s.io/v1",
+            "kind": "ResourceClaimTemplate",
+            "metadata": {
+                "name": names::template(group),
+                "namespace": group.project,
+                "labels": names::labels(group),
+                "annotations": {names::TITLE: group.title},
+            },
+            "spec": {"spec": {"devices": {"requests": requests}}},
+        })
+    })
+}
+
 /// Requests equal limits: what was placed is what may be used.
-pub(crate) fn resources(resources: &Resources) -> Value {
+fn resources(resources: &Resources) -> Value {
     let mut amounts = Map::new();
     if resources.cpu != MilliCpu(0) {
         amounts.insert("cpu".to_owned(), json!(format!("{}m", resources.cpu.0)));

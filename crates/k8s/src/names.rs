@@ -86,6 +86,14 @@ pub(crate) fn peers(owner: Uid) -> String {
     format!("m-{}", hash(&owner.to_string()))
 }
 
+/// Name of the template from which the claims of devices of a Group's pods are made.
+pub(crate) fn template(group: &Group) -> String {
+    format!(
+        "devices-{}",
+        hash(&format!("{}/{}", group.owner, group.name))
+    )
+}
+
 /// Name of the claim in which an owner keeps checkpoints.
 pub(crate) fn checkpoint(owner: Uid, claim: &str) -> String {
     format!("checkpoint-{}", hash(&format!("{owner}/{claim}")))

@@ -58,7 +58,7 @@ pub(crate) async fn bind(
     }
 }
 
-/// Brings a pod's volumes to a node, one step a call, then keeps devices of the node for it.
+/// Brings a pod's volumes to a node, one step a call, asks whether its rules still allow it there, then keeps devices of the node for it.
 pub(crate) async fn prepare(
     shared: &Shared,
     pod: &PodName,
@@ -79,9 +79,10 @@ pub(crate) async fn prepare(
             Ok(()) => {}
         }
     }
-    match needs.prepared() {
-        Prepared::Ready => allotments::prepare(shared, pod, node).await,
-        other => Ok(other),
+    let steps = [needs.prepared(), shared.cache.keep_place(pod, node)];
+    match steps.into_iter().find(|step| *step != Prepared::Ready) {
+        None => allotments::prepare(shared, pod, node).await,
+        Some(other) => Ok(other),
     }
 }
 

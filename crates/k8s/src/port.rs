@@ -6,7 +6,7 @@ use crate::endpoint::{self, Trusted};
 use crate::error::{failed, is_conflict, is_gone};
 use crate::others::{self, Notes};
 use crate::view::{Holder, HolderKind, SlotState, Stop};
-use crate::{claims, exec, keeper, lead, manifest, names, spaces, watch};
+use crate::{claims, companions, exec, keeper, lead, manifest, names, spaces, watch};
 use base::{Epoch, Span, Uid};
 use engine::{
     BoxFuture, Cursor, Engine, EngineError, Exec, Group, Keeps, Life, Note, Observation, Phase,
@@ -14,7 +14,6 @@ use engine::{
 };
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Service;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
@@ -156,6 +155,34 @@ impl Shared {
         Ok(())
     }
 
+    /// Makes an object unless it is there.
+    pub(crate) async fn create<K>(
+        &self,
+        api: Api<K>,
+        value: Value,
+    ) -> Result<Option<K>, EngineError>
+    where
+        K: Clone + DeserializeOwned + Debug + serde::Serialize,
+    {
+        let name = value["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let object: K = serde_json::from_value(value).map_err(|error| EngineError::Failed {
+            operation: format!("writing the manifest of `{name}`"),
+            source: Box::new(error),
+        })?;
+        let params = PostParams {
+            dry_run: false,
+            field_manager: Some(names::MANAGER.to_owned()),
+        };
+        match api.create(&params, &object).await {
+            Ok(made) => Ok(Some(made)),
+            Err(error) if is_conflict(&error) => Ok(None),
+            Err(error) => Err(failed(format!("creating `{name}`"), error)),
+        }
+    }
+
     /// Refuses what a superseded leader wants.
     fn check(&self, ours: Epoch) -> Result<(), EngineError> {
         let led = Epoch(self.epoch.load(Ordering::Acquire));
@@ -185,7 +212,8 @@ impl K8s {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
-        let cache = Cache::new(now.as_secs(), config.checkpoints.clone());
+        let (checkpoints, gpus) = (config.checkpoints.clone(), config.gpu_class.clone());
+        let cache = Cache::new(now.as_secs(), checkpoints, gpus);
         let shared = Arc::new(Shared {
             client: client.clone(),
             config,
@@ -234,30 +262,6 @@ impl K8s {
         self.tasks.wait().await;
     }
 
-    /// Makes an object unless it is there.
-    async fn create<K>(&self, api: Api<K>, value: Value) -> Result<Option<K>, EngineError>
-    where
-        K: Clone + DeserializeOwned + Debug + serde::Serialize,
-    {
-        let name = value["metadata"]["name"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        let object: K = serde_json::from_value(value).map_err(|error| EngineError::Failed {
-            operation: format!("writing the manifest of `{name}`"),
-            source: Box::new(error),
-        })?;
-        let params = PostParams {
-            dry_run: false,
-            field_manager: Some(names::MANAGER.to_owned()),
-        };
-        match api.create(&params, &object).await {
-            Ok(made) => Ok(Some(made)),
-            Err(error) if is_conflict(&error) => Ok(None),
-            Err(error) => Err(failed(format!("creating `{name}`"), error)),
-        }
-    }
-
     async fn ensure_group(&self, epoch: Epoch, group: &Group) -> Result<(), EngineError> {
         self.shared.check(epoch)?;
         manifest::check(&self.shared.config.images, group)?;
@@ -272,18 +276,15 @@ impl K8s {
         let client = || self.shared.client.clone();
         spaces::make(&self.shared, &group.project, &group.tenant).await?;
         claims::make(&self.shared, group).await?;
+        companions::make(&self.shared, group).await?;
         if group.life == Life::Service {
             return self.ensure_service(epoch, group).await;
         }
-        self.create(
-            Api::<Service>::namespaced(client(), &group.project),
-            manifest::peers(group),
-        )
-        .await?;
         let registries = self.shared.cache.spaces.registries(&group.project);
         for slot in missing {
             let manifest = manifest::job(&self.shared.config, &registries, group, slot, epoch);
             let made = self
+                .shared
                 .create(Api::<Job>::namespaced(client(), &group.project), manifest)
                 .await?;
             if let Some(holder) = made.as_ref().and_then(Holder::of_job) {
@@ -301,7 +302,7 @@ impl K8s {
         let registries = self.shared.cache.spaces.registries(&group.project);
         for _ in 0..TRIES {
             let manifest = manifest::deployment(&self.shared.config, &registries, group, epoch);
-            if let Some(made) = self.create(api(), manifest).await? {
+            if let Some(made) = self.shared.create(api(), manifest).await? {
                 if let Some(holder) = Holder::of_deployment(&made) {
                     self.shared.cache.put_holder(holder);
                 }

@@ -1,11 +1,12 @@
 //! What is kept in memory of the cluster's objects: the parts that matter, cut from what was received. Pure.
 
+use crate::devices;
 use crate::manifest::GPU;
 use crate::names;
 use crate::storage::{self, Named};
 use base::quantity::{parse_milli, parse_whole};
 use base::{Attempt, Bytes, Epoch, Index, MilliCpu, Resources, Time, Uid};
-use engine::{End, Group, NodeReport, ReplicaKey, StopReason, TaintEffect};
+use engine::{End, Group, NodeReport, PodName, ReplicaKey, StopReason, TaintEffect};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerState, Node, Pod};
@@ -185,6 +186,9 @@ pub(crate) struct PodView {
     pub(crate) last: Option<Terminated>,
     /// The claims that it names.
     pub(crate) claims: Vec<Named>,
+    /// The claims of devices that it names.
+    pub(crate) devices: Vec<devices::Named>,
+    pub(crate) labels: Arc<BTreeMap<String, String>>,
 }
 
 /// The state of the container with the program.
@@ -268,7 +272,24 @@ impl PodView {
                 .and_then(|container| container.last_state.as_ref()?.terminated.as_ref())
                 .map(terminated),
             claims: storage::named(pod),
+            devices: devices::named(pod),
+            labels: Arc::new(labels.clone()),
         })
+    }
+
+    /// Its name, with its uid.
+    pub(crate) fn name(&self) -> PodName {
+        let (namespace, name) = self.place.clone();
+        PodName {
+            namespace,
+            name,
+            uid: self.uid.clone(),
+        }
+    }
+
+    /// It waits for a node.
+    pub(crate) fn is_unbound(&self) -> bool {
+        self.node.is_none() && !self.is_deleting && !self.is_over
     }
 
     /// The replica that it is.
@@ -305,6 +326,10 @@ fn state(state: &ContainerState) -> Main {
 /// The init step while the program's container waits for it.
 fn of_init(of: &ContainerState) -> Main {
     match state(of) {
+        // The kubelet's word for a container that never was, when its pod is deleted before: that is no failed start.
+        Main::Terminated(ended) if ended.reason == "ContainerStatusUnknown" => {
+            Main::Terminated(ended)
+        }
         Main::Terminated(ended) if ended.exit_code != 0 => Main::Terminated(Terminated {
             reason: "StartError".to_owned(),
             ..ended

@@ -1,8 +1,9 @@
-//! Watches of nodes, pods (ours and those of others), Jobs, Deployments, namespaces, NetworkPolicies, claims, volumes and storage classes, and
+//! Watches of nodes, pods (ours and those of others), Jobs, Deployments, Services, namespaces, NetworkPolicies, claims, volumes and storage classes, and
 //! where the cluster serves them of devices: lists in pages with bookmarks, and starts over by itself when a position is
 //! too old (410) or a connection is lost. Each ends up in the [`Cache`].
 
 use crate::cache::Cache;
+use crate::companions::Companion;
 use crate::devices;
 use crate::error::status;
 use crate::foreign::{self, Other};
@@ -12,9 +13,13 @@ use crate::view::{self, Holder, HolderKind, Place, PodView, place};
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{
+    Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service,
+};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
+use k8s_openapi::api::resource::v1::{
+    DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice,
+};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::ListParams;
 use kube::runtime::watcher::{self, Event};
@@ -48,6 +53,8 @@ struct Volumes;
 struct Classes;
 struct Slices;
 struct DeviceClaims;
+struct Services;
+struct Templates;
 struct DeviceClasses;
 
 impl Kind for Pods {
@@ -139,11 +146,15 @@ impl Kind for Namespaces {
     type Object = Namespace;
     fn put(cache: &Cache, namespace: Namespace) -> Option<Place> {
         cache.spaces.put_namespace(&namespace);
+        let place = place(&namespace.metadata);
+        let labels = namespace.metadata.labels.unwrap_or_default();
+        cache.put_space_labels(&place.1, labels);
         cache.poke.notify_one();
-        Some(place(&namespace.metadata))
+        Some(place)
     }
     fn remove(cache: &Cache, place: &Place) {
         cache.spaces.remove_namespace(&place.1);
+        cache.remove_space_labels(&place.1);
     }
     fn keep(cache: &Cache, there: &HashSet<Place>) {
         cache.spaces.keep_namespaces(there);
@@ -249,6 +260,34 @@ impl Kind for DeviceClaims {
     }
 }
 
+impl Kind for Services {
+    type Object = Service;
+    fn put(cache: &Cache, service: Service) -> Option<Place> {
+        cache.put_companion(Companion::of_service(&service));
+        Some(place(&service.metadata))
+    }
+    fn remove(cache: &Cache, place: &Place) {
+        cache.remove_companion(true, place);
+    }
+    fn keep(cache: &Cache, there: &HashSet<Place>) {
+        cache.keep_companions(true, there);
+    }
+}
+
+impl Kind for Templates {
+    type Object = ResourceClaimTemplate;
+    fn put(cache: &Cache, template: ResourceClaimTemplate) -> Option<Place> {
+        cache.put_companion(Companion::of_template(&template));
+        Some(place(&template.metadata))
+    }
+    fn remove(cache: &Cache, place: &Place) {
+        cache.remove_companion(false, place);
+    }
+    fn keep(cache: &Cache, there: &HashSet<Place>) {
+        cache.keep_companions(false, there);
+    }
+}
+
 impl Kind for DeviceClasses {
     type Object = DeviceClass;
     fn put(cache: &Cache, class: DeviceClass) -> Option<Place> {
@@ -264,6 +303,15 @@ impl Kind for DeviceClasses {
     }
 }
 
+fn config() -> watcher::Config {
+    watcher::Config::default().page_size(PAGE)
+}
+
+/// Objects of our own making.
+fn ours() -> watcher::Config {
+    config().labels(&names::selector())
+}
+
 /// Runs all of them until `stop`; `listed` counts the kinds whose first list is complete.
 pub(crate) async fn run(
     client: Client,
@@ -271,8 +319,6 @@ pub(crate) async fn run(
     listed: Sender<u8>,
     stop: CancellationToken,
 ) {
-    let config = || watcher::Config::default().page_size(PAGE);
-    let ours = || config().labels(&names::selector());
     let pods = watch::watcher(Api::<Pod>::all(client.clone()), ours());
     let theirs = config().labels(&format!("{}!={}", names::MANAGED.0, names::MANAGED.1));
     let others = watch::watcher(Api::<Pod>::all(client.clone()), theirs);
@@ -284,6 +330,7 @@ pub(crate) async fn run(
     let volumes = watch::watcher(Api::<PersistentVolume>::all(client.clone()), config());
     let classes = watch::watcher(Api::<StorageClass>::all(client.clone()), config());
     let nodes = watch::watcher(Api::<Node>::all(client.clone()), config());
+    let services = watch::watcher(Api::<Service>::all(client.clone()), ours());
     let all = async {
         tokio::join!(
             follow::<Pods>("pods", pods, &cache, &listed),
@@ -296,6 +343,7 @@ pub(crate) async fn run(
             follow::<Claims>("claims", claims, &cache, &listed),
             follow::<Volumes>("volumes", volumes, &cache, &listed),
             follow::<Classes>("storage classes", classes, &cache, &listed),
+            follow::<Services>("services", services, &cache, &listed),
             follow_devices(client, &cache, &listed),
         )
     };
@@ -320,17 +368,18 @@ async fn follow_devices(client: Client, cache: &Cache, listed: &Sender<u8>) {
     if let Some(missing) = missing {
         tracing::info!(missing, "devices are not known");
         cache.miss_devices(missing);
-        listed.send_modify(|n| *n += 3);
+        listed.send_modify(|n| *n += 4);
         return;
     }
-    let config = || watcher::Config::default().page_size(PAGE);
     let slices = watch::watcher(slices, config());
     let claims = watch::watcher(Api::<ResourceClaim>::all(client.clone()), config());
-    let classes = watch::watcher(Api::<DeviceClass>::all(client), config());
+    let classes = watch::watcher(Api::<DeviceClass>::all(client.clone()), config());
+    let templates = watch::watcher(Api::<ResourceClaimTemplate>::all(client), ours());
     tokio::join!(
         follow::<Slices>("resource slices", slices, cache, listed),
         follow::<DeviceClaims>("resource claims", claims, cache, listed),
         follow::<DeviceClasses>("device classes", classes, cache, listed),
+        follow::<Templates>("templates of resource claims", templates, cache, listed),
     );
 }
 
@@ -365,4 +414,4 @@ async fn follow<K: Kind>(
 }
 
 /// How many kinds are watched.
-pub(crate) const KINDS: u8 = 13;
+pub(crate) const KINDS: u8 = 15;

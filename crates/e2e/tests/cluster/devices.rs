@@ -1,8 +1,8 @@
-//! Devices that pods of others claim. They are published by the tests themselves, on nodes that exist on paper: pods are bound there
+//! Devices that pods of others claim, and Jobs and Apps of the platform. They are published by the tests themselves, on nodes that exist on paper: pods are bound there
 //! and never run, so that only who gets which device is shown.
 
 use super::{PATIENCE, events, kubeconfig, listed, up_with};
-use e2e::{Installation, eventually, kubectl};
+use e2e::{Installation, eventually, kubectl, try_kubectl};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use std::time::{Duration, Instant};
 const PERIOD: Duration = Duration::from_secs(3);
 
 /// Nodes with devices of a driver of the test's own; everything of it goes with this.
-struct Lab {
+pub(super) struct Lab {
     title: &'static str,
-    nodes: Vec<String>,
+    pub(super) nodes: Vec<String>,
     is_over: Arc<AtomicBool>,
     heart: Option<JoinHandle<()>>,
 }
 
 impl Lab {
     /// So many devices on each node. Odd ones are larger; each two of a node share a link.
-    fn new(title: &'static str, devices: &[usize]) -> Lab {
+    pub(super) fn new(title: &'static str, devices: &[usize]) -> Lab {
         let nodes: Vec<String> = (0..devices.len()).map(|n| format!("{title}-{n}")).collect();
         let mut all: Vec<Value> = nodes
             .iter()
@@ -131,8 +131,29 @@ impl Lab {
         })
     }
 
+    /// Devices by pod of a Job or an App of this name, where it has a node and its claim has them.
+    fn given_to(&self, name: &str) -> BTreeMap<String, Vec<String>> {
+        let held: BTreeMap<String, Vec<String>> = self.held().into_iter().collect();
+        let pods = listed(&["pods", "-l", "app.kubernetes.io/managed-by=moonshot"]);
+        let given = pods.iter().filter_map(|pod| {
+            let text = |value: &Value| value.as_str().map(str::to_owned);
+            let pod_name = text(&pod["metadata"]["name"])?;
+            let node = text(&pod["spec"]["nodeName"])?;
+            let claim = &pod["status"]["resourceClaimStatuses"][0]["resourceClaimName"];
+            let devices = held.get(claim.as_str()?)?.clone();
+            assert!(
+                devices
+                    .iter()
+                    .all(|device| device.starts_with(&format!("{node}/"))),
+                "{pod_name} is on {node} and has {devices:?}"
+            );
+            pod_name.starts_with(name).then_some((pod_name, devices))
+        });
+        given.collect()
+    }
+
     /// Nodes by pod.
-    fn nodes_of_pods(&self) -> BTreeMap<String, String> {
+    pub(super) fn nodes_of_pods(&self) -> BTreeMap<String, String> {
         let pods = listed(&["pods", "-l", &format!("lab={}", self.title)]);
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let bound = pods.iter().filter_map(|pod| {
@@ -215,7 +236,7 @@ impl Drop for Lab {
 }
 
 /// No pod of its own runs here: these tests are content with a control plane on the loopback.
-fn server() -> Installation {
+pub(super) fn server() -> Installation {
     up_with(&[("MOONSHOT_POD_LISTEN", "127.0.0.1:0")])
 }
 
@@ -226,7 +247,7 @@ fn class(name: &str, expression: &str) -> Value {
     })
 }
 
-fn apply(objects: &[Value]) {
+pub(super) fn apply(objects: &[Value]) {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
     kubectl(&["apply", "-f", "-"], &list.to_string());
 }
@@ -254,7 +275,7 @@ fn end(pod: &str) {
     kubectl(&[&["patch", "pod", pod][..], &words].concat(), "");
 }
 
-fn is_told(pod: &str, words: &str) -> bool {
+pub(super) fn is_told(pod: &str, words: &str) -> bool {
     events(pod).iter().any(|(_, text)| text.contains(words))
 }
 
@@ -574,6 +595,150 @@ fn a_gang_gets_all_its_devices_or_none() {
         lab.nodes_of_pods().len() == 2
     });
     assert_eq!(lab.n_distinct(), 2);
+}
+
+/// What a kubelet would do to pods of a Job or an App of this name that are asked to end.
+fn end_asked(name: &str) {
+    let pods = listed(&["pods", "-l", "app.kubernetes.io/managed-by=moonshot"]);
+    let asked = pods
+        .iter()
+        .filter(|pod| pod["metadata"]["deletionTimestamp"].is_string());
+    let names = asked.filter_map(|pod| pod["metadata"]["name"].as_str());
+    for pod in names.filter(|pod| pod.starts_with(name)) {
+        let ended = json!({"status": {"phase": "Failed"}}).to_string();
+        let words = ["--subresource=status", "--type=merge", "-p", &ended];
+        // It may be gone by now.
+        let _ = try_kubectl(&[&["patch", "pod", pod][..], &words].concat(), "");
+        let now = ["--force", "--grace-period=0", "--wait=false"];
+        let _ = try_kubectl(&[&["delete", "pod", pod][..], &now].concat(), "");
+    }
+}
+
+/// Jobs and Apps ask for devices as for any resource; each replica gets its own, and what is left over goes when they have gone.
+#[test]
+fn jobs_and_apps_get_devices_of_their_own() {
+    let lab = Lab::new("ours", &[2, 1]);
+    let installation = server();
+    let job = |name: &str, n: u32| {
+        installation.apply(&format!(
+            "apiVersion: moonshot/v1
+kind: Job
+metadata: {{name: {name}}}
+spec:
+  command: [sleep, '100000']
+  groups: [{{name: worker, replicas: {n}}}]
+  resources: {{cpu: 100m, extended: {{device/ours.example.com: 1}}}}
+"
+        ));
+    };
+    job("ours-pair", 2);
+    eventually("both have a device", PATIENCE, || {
+        lab.given_to("ours-pair").len() == 2
+    });
+    assert_eq!(lab.n_distinct(), 2);
+    eventually("the Job's status names them", PATIENCE, || {
+        let job = installation.get("job", "ours-pair").unwrap_or_default();
+        let replicas = job["status"]["replicas"].as_array().cloned();
+        let devices = replicas.unwrap_or_default().into_iter().map(|replica| {
+            let id = replica["devices"][0]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            id.strip_prefix("ours.example.com/").map(str::to_owned)
+        });
+        let named: BTreeSet<String> = devices.flatten().collect();
+        let held: BTreeSet<String> = lab.held().into_iter().flat_map(|(_, held)| held).collect();
+        named == held
+    });
+
+    // An App takes the last one; a Job that comes then waits, and is told for what.
+    installation.apply(
+        "apiVersion: moonshot/v1
+kind: App
+metadata: {name: ours-web}
+spec:
+  template:
+    command: [sleep, '100000']
+    resources: {cpu: 100m, extended: {device/ours.example.com: 1}}
+",
+    );
+    eventually("the App has a device", PATIENCE, || {
+        lab.given_to("ours-web").len() == 1
+    });
+    assert_eq!(lab.n_distinct(), 3);
+    job("ours-late", 1);
+    eventually("`why` says what is short", PATIENCE, || {
+        let why = installation.run(&["why", "job/ours-late"]).stdout;
+        why.contains("device/ours.example.com is short (0 free)")
+    });
+
+    // A template that somebody deletes comes back.
+    let templates = || {
+        listed(&[
+            "resourceclaimtemplates",
+            "-l",
+            "app.kubernetes.io/managed-by=moonshot",
+        ])
+    };
+    eventually("the Job and the App have one each", PATIENCE, || {
+        templates().len() == 2
+    });
+    let managed = "app.kubernetes.io/managed-by=moonshot";
+    kubectl(
+        &["delete", "resourceclaimtemplates,services", "-l", managed],
+        "",
+    );
+    let services = || listed(&["services", "-l", managed]);
+    eventually("they are made again", PATIENCE, || {
+        templates().len() == 2 && services().len() == 1
+    });
+
+    // Another goes: its devices go to who waits.
+    installation.run(&["cancel", "job/ours-pair"]).ok();
+    eventually("the next one has a device", PATIENCE, || {
+        end_asked("ours-pair");
+        lab.given_to("ours-late").len() == 1
+    });
+    lab.n_distinct();
+    installation.run(&["cancel", "job/ours-late"]).ok();
+    installation.run(&["delete", "app", "ours-web"]).ok();
+    eventually("nothing is left of them", PATIENCE * 2, || {
+        for name in ["ours-pair", "ours-late", "ours-web"] {
+            end_asked(name);
+        }
+        templates().is_empty() && services().is_empty() && lab.held().is_empty()
+    });
+}
+
+/// Where a class is said to be the GPUs, `gpu` means its devices.
+#[test]
+fn gpus_may_be_claimed() {
+    let lab = Lab::new("gpus", &[2]);
+    let settings = [
+        ("MOONSHOT_POD_LISTEN", "127.0.0.1:0"),
+        ("MOONSHOT_GPU_CLASS", "gpus.example.com"),
+    ];
+    let installation = up_with(&settings);
+    eventually("the node has GPUs", PATIENCE, || {
+        let node = installation.get("node", "gpus-0").unwrap_or_default();
+        node["status"]["allocatable"]["gpu"].as_f64() == Some(2.0)
+    });
+    installation.apply(
+        "apiVersion: moonshot/v1
+kind: Job
+metadata: {name: gpus-two}
+spec: {command: [sleep, '100000'], resources: {cpu: 100m, gpu: 2}}
+",
+    );
+    eventually("it has both", PATIENCE, || {
+        let given = lab.given_to("gpus-two");
+        given.values().any(|devices| devices.len() == 2)
+    });
+    installation.run(&["cancel", "job/gpus-two"]).ok();
+    eventually("nothing is held any more", PATIENCE, || {
+        end_asked("gpus-two");
+        lab.held().is_empty()
+    });
 }
 
 /// A queue's limit is in devices of a class, too.

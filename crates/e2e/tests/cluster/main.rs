@@ -2,6 +2,7 @@
 //! machine by the address of their bridge.
 
 mod devices;
+mod neighbours;
 mod volumes;
 
 use e2e::quickstart::learn_and_serve;
@@ -296,15 +297,14 @@ fn a_foreign_gang_starts_whole_or_not_at_all() {
     assert_eq!(nodes("app=large"), 0, "{:?}", pods("app=large"));
 
     // A field that is not supported is named.
-    let held = bare("held", "app: held", "10m").replace(
-        "      resources:",
-        "      ports: [{containerPort: 80, hostPort: 80}]\n      resources:",
-    );
+    let spread = "topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule, nodeTaintsPolicy: Honor}]";
+    let held = bare("held", "app: held", "10m")
+        .replace("  containers:", &format!("  {spread}\n  containers:"));
     kubectl(&["apply", "-f", "-"], &held);
     eventually("the field is named", PATIENCE, || {
         events("held")
             .iter()
-            .any(|(reason, text)| reason == "Unsupported" && text.contains("hostPort"))
+            .any(|(reason, text)| reason == "Unsupported" && text.contains("nodeTaintsPolicy"))
     });
     kubectl(&["delete", "pods", "-l", "app in (ring, large, held)"], "");
     eventually("nothing is left of them", PATIENCE, || {

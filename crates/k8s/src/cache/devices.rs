@@ -4,7 +4,7 @@ use super::{Cache, Inner};
 use crate::affinity::{Labels, Site};
 use crate::devices::{Claim, Class, Devices, Grant, Release, Reserve, Slice, Touched};
 use crate::foreign::Other;
-use crate::view::Place;
+use crate::view::{Place, PodView};
 use engine::PodName;
 use std::collections::{BTreeSet, HashSet};
 use tokio::time::Instant;
@@ -126,6 +126,9 @@ impl Cache {
             if let Some(other) = inner.others.get(&place) {
                 self.tell_other(inner, other);
             }
+            if let Some(key) = inner.pods.get(&place).and_then(PodView::key) {
+                self.understand(inner, &key);
+            }
         }
     }
 
@@ -142,8 +145,25 @@ impl Cache {
             inner.devices.rivals.remove(&other.place);
         }
         match live.filter(|_| !other.devices.is_empty()) {
-            Some(pod) => inner.devices.put_pod(pod, &other.devices, Instant::now()),
+            Some(pod) => {
+                inner
+                    .devices
+                    .put_pod(&pod.pod, pod.node.is_none(), &other.devices, Instant::now())
+            }
             None => inner.devices.remove_pod(&other.place),
+        }
+    }
+
+    /// A pod of ours is as it is told now; one that is not there any more claims nothing.
+    pub(super) fn claim_own_devices(inner: &mut Inner, place: &Place) -> Touched {
+        let Inner { pods, devices, .. } = inner;
+        let live = pods.get(place).filter(|pod| !pod.is_over);
+        match live.filter(|pod| !pod.devices.is_empty()) {
+            Some(pod) => {
+                let waits = pod.node.is_none();
+                devices.put_pod(&pod.name(), waits, &pod.devices, Instant::now())
+            }
+            None => devices.remove_pod(place),
         }
     }
 

@@ -264,5 +264,5 @@ impl Inner {
 
 /// Whether a pod of ours has claims to wait for.
 pub(super) fn waits(pod: &PodView) -> bool {
-    !pod.claims.is_empty() && pod.node.is_none() && !pod.is_over && !pod.is_deleting
+    !pod.claims.is_empty() && pod.is_unbound()
 }

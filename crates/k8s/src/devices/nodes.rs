@@ -10,10 +10,16 @@ use crate::view::Place;
 use k8s_openapi::api::resource::v1::DeviceClaim;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Classes that are counted although no pod claims one.
+const COUNTED_MAX: usize = 6;
+
 /// What a node is told to have.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Share {
+    /// Devices of each class, as extended resources.
     pub(crate) counts: BTreeMap<String, u64>,
+    /// GPUs, where they are claimed too.
+    pub(crate) gpus: u64,
     pub(crate) labels: Labels,
 }
 
@@ -26,9 +32,13 @@ impl Devices {
     /// Looks at nodes anew: those whose share is another, and pods that may stand differently.
     pub(crate) fn look(&mut self, sites: &[Site<'_>]) -> (Vec<String>, BTreeSet<Place>) {
         let (mut news, mut pods) = (Vec::new(), BTreeSet::new());
-        for (&site, counts) in sites.iter().zip(self.n_devices(sites)) {
+        for (&site, (counts, gpus)) in sites.iter().zip(self.n_devices(sites)) {
             let labels = self.free_labels(site, &mut pods);
-            let share = Share { counts, labels };
+            let share = Share {
+                counts,
+                gpus,
+                labels,
+            };
             if self.told.get(site.name) != Some(&share) {
                 self.told.insert(site.name.to_owned(), share);
                 news.push(site.name.to_owned());
@@ -37,9 +47,21 @@ impl Devices {
         (news, pods)
     }
 
-    /// How many devices of each class that is counted nodes have. Who counts is looked for once, however many nodes there are.
-    fn n_devices(&self, sites: &[Site<'_>]) -> Vec<BTreeMap<String, u64>> {
-        let mut classes: BTreeSet<&str> = BTreeSet::new();
+    /// Classes that are counted before a pod claims one, so that Jobs and Apps can ask for them: the first by name, for a pool of nodes
+    /// has room for a few extended resources only.
+    pub(super) fn always_counted(&self) -> impl Iterator<Item = &str> {
+        let classes = self.known.classes.keys().map(String::as_str);
+        let gpus = self.gpus.as_deref();
+        classes
+            .filter(move |class| Some(*class) != gpus)
+            .take(COUNTED_MAX)
+            .chain(gpus)
+    }
+
+    /// How many devices of each class that is counted nodes have, and how many GPUs. Who counts is looked for once, however many nodes
+    /// there are.
+    fn n_devices(&self, sites: &[Site<'_>]) -> Vec<(BTreeMap<String, u64>, u64)> {
+        let mut classes: BTreeSet<&str> = self.always_counted().collect();
         let mut own: BTreeSet<&str> = BTreeSet::new();
         for pod in self.pods.values().filter(|pod| !pod.counted.is_empty()) {
             classes.extend(pod.counted.keys().map(String::as_str));
@@ -51,24 +73,31 @@ impl Devices {
             except: &own,
         };
         let counts = sites.iter().map(|site| {
-            let mut counts = BTreeMap::new();
+            let (mut counts, mut gpus) = (BTreeMap::new(), 0);
             if classes.is_empty() {
-                return counts;
+                return (counts, gpus);
             }
             let offers = self.known.offers(*site);
-            for class in &classes {
-                let is_there = |offer: &&&Offer| {
+            let free: Vec<&Offer> = offers
+                .all
+                .iter()
+                .copied()
+                .filter(|offer| {
                     offer.is_whole()
                         && tolerates(&[], offer.device.taints.as_deref())
                         && !taken.has(&offer.id)
-                        && self.known.is_meant(class, &[], offer) == Ok(true)
-                };
-                let count = offers.all.iter().filter(is_there).count() as u64;
-                if count > 0 {
+                })
+                .collect();
+            for class in &classes {
+                let is_meant = |offer: &&&Offer| self.known.is_meant(class, &[], offer) == Ok(true);
+                let count = free.iter().filter(is_meant).count() as u64;
+                if self.gpus.as_deref() == Some(*class) {
+                    gpus = count;
+                } else if count > 0 {
                     counts.insert(format!("{COUNTED}{class}"), count);
                 }
             }
-            counts
+            (counts, gpus)
         });
         counts.collect()
     }

@@ -4,14 +4,15 @@ use super::allocate::wishes;
 use super::objects::{Claim, Named};
 use super::{COUNTED, Devices, FREE, Touched, shown};
 use crate::view::Place;
-use engine::{ForeignPod, PodName};
+use base::Bytes;
+use engine::{DeviceGrant, ForeignPod, PodName};
 use k8s_openapi::api::resource::v1::DeviceClaim;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// A pod of others that names claims and is not over.
+/// A pod that names claims and is not over.
 pub(super) struct Asker {
     pub(super) uid: String,
     pub(super) named: Vec<Named>,
@@ -65,11 +66,17 @@ pub(super) enum Part {
 }
 
 impl Devices {
-    /// A pod of others that is not over, with the claims that it names.
-    pub(crate) fn put_pod(&mut self, pod: &ForeignPod, named: &[Named], now: Instant) -> Touched {
-        let place = (pod.pod.namespace.clone(), pod.pod.name.clone());
+    /// A pod that is not over, with the claims that it names; it `waits` while it has no node.
+    pub(crate) fn put_pod(
+        &mut self,
+        pod: &PodName,
+        waits: bool,
+        named: &[Named],
+        now: Instant,
+    ) -> Touched {
+        let place = (pod.namespace.clone(), pod.name.clone());
         let before = self.pods.get(&place);
-        let (uid, waits) = (pod.pod.uid.clone(), pod.node.is_none());
+        let uid = pod.uid.clone();
         let is_same =
             |asker: &Asker| asker.uid == uid && asker.named == named && asker.waits == waits;
         if before.is_some_and(is_same) {
@@ -103,7 +110,7 @@ impl Devices {
         let Some(gone) = self.pods.remove(place) else {
             return touched;
         };
-        touched.is_all |= gone.counted.keys().any(|class| !self.counts(class));
+        touched.is_all |= gone.counted.keys().any(|class| !self.is_counted(class));
         for claim in gone.named.iter().filter_map(|named| named.claim.as_ref()) {
             if let Some(users) = self.users.get_mut(claim) {
                 users.remove(place);
@@ -158,7 +165,7 @@ impl Devices {
                 continue;
             }
             touched.add(self.unask(&place));
-            touched.is_all |= counted.keys().any(|class| !self.counts(class));
+            touched.is_all |= counted.keys().any(|class| !self.is_counted(class));
             if let Standing::Labelled(label) = &standing {
                 let ask = self.asks.entry(label.clone()).or_insert_with(|| {
                     touched.is_all = true;
@@ -178,11 +185,11 @@ impl Devices {
         touched
     }
 
-    /// Whether the scheduler counts devices of a class.
-    fn counts(&self, class: &str) -> bool {
-        self.pods
-            .values()
-            .any(|pod| pod.counted.contains_key(class))
+    /// Whether the scheduler counts devices of a class already.
+    fn is_counted(&self, class: &str) -> bool {
+        let mut pods = self.pods.values();
+        pods.any(|pod| pod.counted.contains_key(class))
+            || self.always_counted().any(|always| always == class)
     }
 
     fn stand(&self, pod: &Asker) -> Stood {
@@ -276,6 +283,32 @@ impl Devices {
         Some(format!("the claim {what} cannot be fulfilled: {why}"))
     }
 
+    /// Why a pod that has no node yet cannot be given devices now.
+    pub(crate) fn hindrance(&self, pod: &PodName) -> Option<&str> {
+        match &self.asker(pod).filter(|asker| asker.waits)?.standing {
+            Standing::Hindered(sentence) => Some(sentence),
+            Standing::Counted | Standing::Labelled(_) => None,
+        }
+    }
+
+    /// The devices that a pod's claims have, as `DRIVER/POOL/DEVICE`.
+    pub(crate) fn given(&self, pod: &PodName) -> Vec<DeviceGrant> {
+        let Some(asker) = self.asker(pod) else {
+            return Vec::new();
+        };
+        let claims = self.claims_of(asker);
+        let allocations = claims.filter_map(|claim| claim.allocation.as_ref());
+        let results =
+            allocations.filter_map(|known| known.result.devices.as_ref()?.results.as_ref());
+        let grants = results.flatten().map(|result| DeviceGrant {
+            id: format!("{}/{}/{}", result.driver, result.pool, result.device),
+            class: result.driver.clone(),
+            milli: 1000,
+            memory: Bytes(0),
+        });
+        grants.collect()
+    }
+
     /// Whether a claim of a pod is about to be made: until then nothing is to be told of the pod.
     pub(crate) fn is_early(&self, pod: &PodName) -> bool {
         let asker = self
@@ -295,6 +328,10 @@ impl Devices {
             return;
         };
         for (class, count) in &asker.counted {
+            if self.gpus.as_ref() == Some(class) {
+                pod.request.gpu_milli += count * 1000;
+                continue;
+            }
             pod.request
                 .extended
                 .insert(format!("{COUNTED}{class}"), *count);

@@ -51,7 +51,7 @@ pub(crate) enum Reserve {
 }
 
 impl Devices {
-    fn claims_of<'a>(&'a self, pod: &'a Asker) -> impl Iterator<Item = &'a Claim> {
+    pub(super) fn claims_of<'a>(&'a self, pod: &'a Asker) -> impl Iterator<Item = &'a Claim> {
         let places = pod.named.iter().filter_map(|named| named.claim.as_ref());
         places.filter_map(|place| self.claims.get(place))
     }

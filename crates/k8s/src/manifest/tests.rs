@@ -110,6 +110,7 @@ pub(crate) fn config() -> Config {
             size: Bytes(1 << 30),
             access: crate::config::AccessMode::ReadWriteOnce,
         },
+        gpu_class: None,
         user: 65_532,
         scratch: std::env::temp_dir(),
         sink: Arc::new(Nobody),
@@ -260,4 +261,41 @@ fn what_cannot_be_had_is_refused_by_field() {
     };
     let refusal = check(&without, &serves).unwrap_err().to_string();
     assert!(refusal.contains("MOONSHOT_IMAGE_SERVER"), "{refusal}");
+}
+
+/// Devices are claimed, not counted by Kubernetes: by one claim a pod, from a template of the Group's.
+#[test]
+fn devices_are_claimed_from_a_template() {
+    let (mut config, mut group) = (config(), group());
+    assert_eq!(template(&config, &group), None, "GPUs are counted");
+    let extended = &mut group.template.resources.extended;
+    extended.insert("device/nic.example.com".to_owned(), 3);
+    extended.insert("device/none.example.com".to_owned(), 0);
+    extended.insert("example.com/fpga".to_owned(), 1);
+    config.gpu_class = Some("gpu.example.com".to_owned());
+    let made = template(&config, &group).expect("it asks for devices");
+    let asked = |class: &str, count: u64| {
+        let (name, count) = (class, json!(count));
+        json!({"deviceClassName": name, "allocationMode": "ExactCount", "count": count})
+    };
+    assert_eq!(
+        made["spec"]["spec"]["devices"]["requests"],
+        json!([
+            {"name": "devices-0", "exactly": asked("gpu.example.com", 2)},
+            {"name": "devices-1", "exactly": asked("nic.example.com", 3)},
+        ])
+    );
+    let job = job(&config, &[], &group, &group.slots[0], Epoch(5));
+    let pod = &job["spec"]["template"]["spec"];
+    let main = &pod["containers"][0]["resources"];
+    assert_eq!(
+        main["limits"],
+        json!({"cpu": "1500m", "memory": "1073741824", "example.com/fpga": "1"})
+    );
+    let claim = &pod["resourceClaims"][0];
+    assert_eq!(main["claims"][0]["name"], claim["name"]);
+    assert_eq!(claim["resourceClaimTemplateName"], made["metadata"]["name"]);
+    assert_eq!(made["metadata"]["namespace"], job["metadata"]["namespace"]);
+    let init = &pod["initContainers"][0]["resources"];
+    assert_eq!(init.get("claims"), None, "the program's alone");
 }

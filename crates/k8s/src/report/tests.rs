@@ -48,6 +48,8 @@ fn pod(main: Main) -> PodView {
         restarts: 0,
         last: None,
         claims: Vec::new(),
+        devices: Vec::new(),
+        labels: Default::default(),
     }
 }
 
@@ -203,4 +205,31 @@ fn a_service_lives_on() {
         (Phase::Stopping(Time::from_ms(1_100)), None)
     );
     assert_eq!(cause(&see(&holder, None)), Cause::Stopped);
+}
+
+/// Asked to end before its containers were there, it was stopped: its start did not fail.
+#[test]
+fn a_pod_that_is_deleted_before_its_start() {
+    let mut raw = serde_json::json!({
+        "metadata": {"name": "x-1", "namespace": "air", "uid": "p", "resourceVersion": "1", "labels": {
+            crate::names::OWNER: base::Uid(7).to_string(), crate::names::GROUP: "worker",
+            crate::names::INDEX: "1", crate::names::ATTEMPT: "2",
+        }},
+        "spec": {"nodeName": "n1", "containers": []},
+        "status": {"phase": "Failed", "initContainerStatuses": [{
+            "name": "moonshot", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}},
+        }]},
+    });
+    let view = |raw: &serde_json::Value| {
+        let pod = serde_json::from_value(raw.clone()).expect("a pod");
+        PodView::new(&pod).expect("it is ours")
+    };
+    let mut holder = holder(Life::Batch);
+    assert_eq!(cause(&see(&holder, Some(&view(&raw)))), Cause::Evicted);
+    stop(&mut holder);
+    assert_eq!(cause(&see(&holder, Some(&view(&raw)))), Cause::Stopped);
+    let terminated = &mut raw["status"]["initContainerStatuses"][0]["state"]["terminated"];
+    *terminated = serde_json::json!({"exitCode": 1, "reason": "Error", "message": "no room"});
+    assert_eq!(cause(&see(&holder, Some(&view(&raw)))), Cause::StartFailed);
 }

@@ -67,6 +67,7 @@ impl Cluster {
                 size: Bytes(1 << 20),
                 access: AccessMode::ReadWriteOnce,
             },
+            gpu_class: None,
             user: 65_532,
             scratch: dir.path().to_owned(),
             sink: Arc::clone(&sink) as Arc<dyn engine::OutputSink>,

@@ -50,6 +50,7 @@ async fn the_chart_gives_the_rights_that_are_used_and_no_others() {
     }
     pods_of_others(&cluster).await;
     devices_of_others(&cluster).await;
+    devices_of_ours(&cluster, &stage).await;
     somebody_else_writes(&cluster, &stage, &role).await;
     let next = Epoch(EPOCH.0 + 1);
     let led = cluster.engine().lead(next).await;
@@ -172,6 +173,48 @@ async fn devices_of_others(cluster: &Cluster) {
         bound.expect("it may be given a device"),
         "it waits for a node"
     );
+}
+
+/// The same for a replica of ours. What stood beside it goes when it has ended.
+async fn devices_of_ours(cluster: &Cluster, stage: &Stage<'_, Cluster>) {
+    let _devices = Published::new(&node(cluster).await);
+    let group = with_a_device(stage);
+    let key = group.key(&group.slots[0]);
+    stage.ensure(&group).await;
+    let begun = Instant::now();
+    loop {
+        let observed = cluster.engine().observe(None, Span::ZERO).await;
+        let mut there = observed.expect("observed").replicas.into_iter();
+        let found = there.find(|report| report.key == key);
+        if let Some(device) = found.iter().flat_map(|report| &report.devices).next() {
+            assert_eq!(device.id, "rights.example.com/rights-device/only");
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it gets no device: {found:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stage.remove(&key, Span::ZERO).await;
+    assert_eq!(stage.end(&key).await.cause, Cause::Stopped);
+    stage.remove(&key, Span::ZERO).await;
+    let begun = Instant::now();
+    let kinds = "services,resourceclaimtemplates,resourceclaims";
+    let left = || kubectl(&["get", kinds, "-n", "suite", "-o", "name"], "");
+    while left().lines().any(|name| !name.ends_with("/rights-device")) {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "they are still there: {}",
+            left()
+        );
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// A replica that claims the device of [`Published`].
+fn with_a_device(stage: &Stage<'_, Cluster>) -> Group {
+    let mut group = stage.group(Life::Batch, &Program::Sleep);
+    let name = "device/rights-device".to_owned();
+    group.template.resources.extended.insert(name, 1);
+    group
 }
 
 /// A device that is published on a node, with its class and a claim.
@@ -437,6 +480,9 @@ async fn what_a_right_is_for_fails_without_it() {
         check("patch", "resource.k8s.io", resource, act).await;
     }
     drop(devices);
+    let claiming = with_a_device(&stage);
+    let act = engine.ensure(EPOCH, &claiming);
+    check("create", "resource.k8s.io", "resourceclaimtemplates", act).await;
     let group = stage.group(Life::Batch, &Program::Exit(0));
     check("create", "", "services", engine.ensure(EPOCH, &group)).await;
     let group = stage.group(Life::Batch, &Program::Exit(0));

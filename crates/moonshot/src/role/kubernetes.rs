@@ -30,6 +30,8 @@ pub(crate) struct Kubernetes {
     pub(crate) image_server: Option<String>,
     /// The claims in which Jobs keep checkpoints.
     pub(crate) checkpoints: Checkpoints,
+    /// The class of GPUs that are claimed.
+    pub(crate) gpu_class: Option<String>,
 }
 
 impl Kubernetes {
@@ -71,6 +73,7 @@ impl Kubernetes {
             advertise: self.pod_address.clone(),
             clients,
             checkpoints: self.checkpoints.clone(),
+            gpu_class: self.gpu_class.clone(),
             user: USER,
             scratch,
             sink: Arc::clone(content) as Arc<dyn engine::OutputSink>,

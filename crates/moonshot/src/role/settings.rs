@@ -199,6 +199,12 @@ pub(crate) const TABLE: &[(&str, &str, &str, &str)] = &[
         "`ReadWriteMany` where the replicas of a Job shall share one, which the storage class must be able to do",
     ),
     (
+        "MOONSHOT_GPU_CLASS",
+        "gpu_class",
+        "",
+        "with `k8s`, the DeviceClass whose devices are the GPUs of nodes, where a driver publishes them in ResourceSlices; empty where a device plugin counts `nvidia.com/gpu`",
+    ),
+    (
         "MOONSHOT_CLOCK_OFFSET_MS",
         "clock_offset_ms",
         "0",
@@ -281,6 +287,7 @@ struct Raw {
     checkpoint_class: Option<String>,
     checkpoint_size: Option<String>,
     checkpoint_access: Option<String>,
+    gpu_class: Option<String>,
     clock_offset_ms: Option<i64>,
 }
 
@@ -372,6 +379,7 @@ fn checked(raw: Raw, env: &impl Fn(&str) -> Option<String>) -> Result<Settings, 
             image_host: needed("MOONSHOT_IMAGE_HOST", raw.image_host)?,
             image_python: needed("MOONSHOT_IMAGE_PYTHON", raw.image_python)?,
             image_server: text("MOONSHOT_IMAGE_SERVER", raw.image_server),
+            gpu_class: text("MOONSHOT_GPU_CLASS", raw.gpu_class),
             checkpoints: Checkpoints {
                 class: text("MOONSHOT_CHECKPOINT_CLASS", raw.checkpoint_class),
                 size: parsed(

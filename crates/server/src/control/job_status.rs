@@ -240,6 +240,11 @@ pub fn replica(placement: &PlacementRow, sighting: Option<&Sighting>) -> Replica
         return status;
     }
     let Some(report) = report else { return status };
+    // Where the engine gives them away itself, it alone knows which.
+    if status.devices.is_empty() {
+        let devices = report.devices.iter();
+        status.devices = devices.map(|device| device.id.clone()).collect();
+    }
     let last: Option<&End> = match &report.phase {
         Phase::Ended(end) => Some(end),
         Phase::Preparing | Phase::Running | Phase::BackingOff(_) | Phase::Stopping(_) => {

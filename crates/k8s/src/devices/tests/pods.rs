@@ -45,7 +45,7 @@ fn put(
     node: Option<&str>,
 ) -> ForeignPod {
     let (foreign, named) = pod(name, claims, node);
-    devices.put_pod(&foreign, &named, Instant::now());
+    devices.put_pod(&foreign.pod, foreign.node.is_none(), &named, Instant::now());
     look(devices);
     tied(devices, &foreign)
 }
@@ -262,7 +262,7 @@ fn a_claim_that_is_not_made_is_told_of_later() {
     let (foreign, mut named) = pod("p", &[("c", true)], None);
     named[0].claim = None;
     let now = Instant::now();
-    devices.put_pod(&foreign, &named, now);
+    devices.put_pod(&foreign.pod, true, &named, now);
     assert!(devices.is_early(&foreign.pod));
     devices.idle(now + MADE_MAX);
     assert!(devices.is_early(&foreign.pod));
@@ -333,4 +333,83 @@ fn who_begins_anew_goes_on() {
     assert_eq!(releases, [("c".to_owned(), "p1".to_owned())]);
     put(&mut devices, "p1", &[("c", true)], Some("b"));
     assert!(devices.idle(later).0.is_empty(), "it has its node");
+}
+
+/// Work of ours is placed before it has pods: classes are counted before anybody claims one, but only as many as there is room for.
+#[test]
+fn classes_are_counted_before_somebody_claims_one() {
+    let mut devices = devices();
+    for n in 0..9 {
+        devices.put_class(class(&format!("c{n}"), "true"));
+    }
+    look(&mut devices);
+    let told = |devices: &Devices| -> Vec<String> {
+        let share = devices.share("a").expect("it was looked at");
+        share.counts.keys().cloned().collect()
+    };
+    let first = ["c0", "c1", "c2", "c3", "c4", "c5"].map(|class| format!("device/{class}"));
+    assert_eq!(told(&devices), first);
+    devices.put_claim(claim("c", Some("p"), exactly(json!({})), json!({})));
+    put(&mut devices, "p", &[("c", true)], None);
+    let and_asked = [&first[..], &["device/gpu".to_owned()]].concat();
+    assert_eq!(told(&devices), and_asked);
+}
+
+/// Where a class is said to be the GPUs, it counts as these and not as a class.
+#[test]
+fn gpus_may_be_a_class() {
+    let mut devices = devices();
+    devices.gpus = Some("gpu".to_owned());
+    devices.put_claim(claim(
+        "c",
+        Some("p"),
+        exactly(json!({"count": 2})),
+        json!({}),
+    ));
+    let pod = put(&mut devices, "p", &[("c", true)], None);
+    assert_eq!(pod.request.gpu_milli, 2_000);
+    assert!(pod.request.extended.is_empty(), "{:?}", pod.request);
+    let gpus = |devices: &Devices| devices.share("a").map(|share| share.gpus);
+    assert_eq!(gpus(&devices), Some(3));
+    assert_eq!(count(&devices, "a"), 0);
+    reserve(&mut devices, &pod, "a").expect("there are three");
+    assert_eq!(gpus(&devices), Some(3), "the scheduler counts its own");
+    write(&mut devices, &pod);
+    let given: Vec<String> = devices
+        .given(&pod.pod)
+        .into_iter()
+        .map(|one| one.id)
+        .collect();
+    assert_eq!(given.len(), 2, "{given:?}");
+    assert!(
+        given.iter().all(|id| id.starts_with("gpu.test/a/")),
+        "{given:?}"
+    );
+    // Those of somebody else are not there.
+    devices.remove_pod(&("lab".to_owned(), "p".to_owned()));
+    look(&mut devices);
+    assert_eq!(gpus(&devices), Some(1));
+}
+
+/// A pod of ours waits until its claim is made, and says so.
+#[test]
+fn what_hinders_a_pod_is_known_until_it_has_its_node() {
+    let mut devices = devices();
+    let (foreign, mut named) = pod("p", &[("c", true)], None);
+    let made = named[0].claim.take();
+    let now = Instant::now();
+    devices.put_pod(&foreign.pod, true, &named, now);
+    let why = devices
+        .hindrance(&foreign.pod)
+        .expect("its claim is not made");
+    assert!(
+        why.contains("`c` is not made from its template yet"),
+        "{why}"
+    );
+    named[0].claim = made;
+    devices.put_pod(&foreign.pod, true, &named, now);
+    let why = devices.hindrance(&foreign.pod).expect("nor is it known");
+    assert!(why.contains("is not there"), "{why}");
+    devices.put_claim(claim("c", Some("p"), exactly(json!({})), json!({})));
+    assert_eq!(devices.hindrance(&foreign.pod), None);
 }

@@ -7,10 +7,10 @@ use super::super::OwnerKind;
 use super::super::convert;
 use super::super::scheduler::{TaskGroup, TaskOwner};
 use api::common::{TaintEffect, TolerationSpec};
-use api::pods::{PodGroupSpec, PodMember};
+use api::pods::{PodGroupSpec, PodMember, PodRelation, PodRelationKind};
 use base::{Attempt, Index, Resources, Span};
 use db::objects::Object;
-use engine::ForeignPod;
+use engine::{ForeignPod, RelationKind};
 use sched::TaskId;
 
 /// The one restart unit of a PodGroup.
@@ -38,7 +38,45 @@ pub fn member(pod: &ForeignPod) -> PodMember {
         request: convert::shown(&pod.request),
         node_selector: pod.node_selector.clone(),
         tolerations: tolerations.collect(),
+        relations: pod.relations.iter().map(relation).collect(),
     }
+}
+
+fn relation(relation: &engine::Relation) -> PodRelation {
+    let (kind, max_skew) = match relation.kind {
+        RelationKind::Near => (PodRelationKind::Near, None),
+        RelationKind::Apart => (PodRelationKind::Apart, None),
+        RelationKind::Spread(skew) => (PodRelationKind::Spread, Some(skew)),
+    };
+    PodRelation {
+        kind,
+        key: relation.key.clone(),
+        level: relation.label.clone(),
+        max_skew,
+    }
+}
+
+/// Each pod carries the keys that it names: they hold between pods that name the same.
+fn affinity(relations: &[PodRelation]) -> sched::Affinity {
+    let mut affinity = sched::Affinity::default();
+    for relation in relations {
+        let (key, label) = (relation.key.clone(), relation.level.clone());
+        if !affinity.keys.contains(&key) {
+            affinity.keys.push(key.clone());
+        }
+        match relation.kind {
+            PodRelationKind::Near => affinity.prefer_with.push((key, label)),
+            PodRelationKind::Apart => affinity.against.push((key, label)),
+            PodRelationKind::Spread => affinity.spread.push(sched::Spread {
+                key,
+                label,
+                skew_max: relation.max_skew.unwrap_or(1),
+                // The engine guards it: it knows which nodes count.
+                required: false,
+            }),
+        }
+    }
+    affinity
 }
 
 /// Positions of the members in each group of the task.
@@ -48,9 +86,10 @@ fn classes(spec: &PodGroupSpec) -> Vec<Vec<usize>> {
             request,
             node_selector,
             tolerations,
+            relations,
             ..
         } = &spec.pods[at];
-        (request, node_selector, tolerations)
+        (request, node_selector, tolerations, relations)
     };
     let mut classes: Vec<Vec<usize>> = Vec::new();
     for at in 0..spec.pods.len() {
@@ -107,7 +146,7 @@ pub fn task(
             node_selector: first.node_selector.clone(),
             pools: Vec::new(),
             tolerations: first.tolerations.iter().map(convert::toleration).collect(),
-            affinity: sched::Affinity::default(),
+            affinity: affinity(&first.relations),
             topology: None,
             per_node_max: 0,
         });
@@ -185,5 +224,38 @@ mod tests {
             assert_eq!(at_seat(&spec, group, *index), Some(pod));
         }
         assert_eq!(at_seat(&spec, "g1", Index(1)), None);
+    }
+
+    #[test]
+    fn pods_that_name_the_same_key_mean_each_other() {
+        let pod = ForeignPod {
+            relations: [
+                (RelationKind::Apart, "a", "host"),
+                (RelationKind::Near, "a", "zone"),
+                (RelationKind::Spread(2), "b", "zone"),
+            ]
+            .map(|(kind, key, label)| engine::Relation {
+                kind,
+                key: key.to_owned(),
+                label: label.to_owned(),
+            })
+            .into(),
+            ..ForeignPod::default()
+        };
+        let pair = |key: &str, label: &str| (key.to_owned(), label.to_owned());
+        let made = affinity(&member(&pod).relations);
+        let expect = sched::Affinity {
+            against: vec![pair("a", "host")],
+            keys: vec!["a".to_owned(), "b".to_owned()],
+            prefer_with: vec![pair("a", "zone")],
+            spread: vec![sched::Spread {
+                key: "b".to_owned(),
+                label: "zone".to_owned(),
+                skew_max: 2,
+                required: false,
+            }],
+            ..sched::Affinity::default()
+        };
+        assert_eq!(made, expect);
     }
 }

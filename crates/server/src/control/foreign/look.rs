@@ -178,12 +178,12 @@ async fn hold_up(control: &Control, uid: Uid, pod: &PodName, sentence: &str) {
     if told {
         return;
     }
-    if let Err(error) = write::waits(control, uid, "WaitingForClaim", sentence).await {
+    if let Err(error) = write::waits(control, uid, "WaitingToBind", sentence).await {
         failed(&error);
     }
     let note = Note {
         is_warning: true,
-        reason: "WaitingForClaim".to_owned(),
+        reason: "WaitingToBind".to_owned(),
         sentence: sentence.to_owned(),
     };
     if let Err(error) = control.engine.tell(control.epoch, pod, &note).await {
