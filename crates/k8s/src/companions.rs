@@ -225,12 +225,12 @@ mod tests {
         // Pods of a Deployment are not found by name.
         assert_eq!(due(&mut companions, &[deployment], now).0, 1);
         companions.put(service("peers", &owner).expect("it is ours"));
-        assert_eq!(due(&mut companions, &[job.clone()], now).0, 1);
+        assert_eq!(due(&mut companions, std::slice::from_ref(&job), now).0, 1);
 
         // One that nobody needs waits a while, and begins anew when it was needed in between.
         let nothing = (0, Vec::new());
         assert_eq!(due(&mut companions, &[], now), nothing);
-        due(&mut companions, &[job.clone()], now + IDLE_MAX);
+        due(&mut companions, std::slice::from_ref(&job), now + IDLE_MAX);
         let later = now + IDLE_MAX * 2;
         assert_eq!(due(&mut companions, &[], later), nothing);
         let gone = (0, vec!["peers".to_owned()]);

@@ -13,8 +13,9 @@
 //! Read [`names`] (how replicas are named there), [`manifest`] (what is made), [`report`](mod@report) (how what is seen is understood),
 //! then [`keeper`] (the loop that binds, stops and remembers). The first three are pure. Pods that others made are understood in
 //! [`foreign`] and acted on in [`others`]. Projects are namespaces: [`isolation`] says what keeps them apart, [`spaces`] writes it.
-//! Volumes are read of in [`storage`], decided about in [`volumes`] and acted on in [`claims`]; devices that pods of others claim
-//! are decided about in [`devices`] and written in [`allotments`].
+//! Volumes are read of in [`storage`], decided about in [`volumes`] and acted on in [`claims`]; devices that pods claim
+//! are decided about in [`devices`] and written in [`allotments`]; where pods of others may be beside each other is decided in
+//! [`relations`]. Services and templates beside an owner's objects are kept by [`companions`].
 //!
 //! What it deliberately does not do: choose nodes, count attempts, or restart batch work.
 

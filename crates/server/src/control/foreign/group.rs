@@ -42,6 +42,13 @@ pub fn member(pod: &ForeignPod) -> PodMember {
     }
 }
 
+/// Whether a pod still asks for the places that were written down. What it asks for of the cluster may change while it waits: which
+/// devices its claim has, whom its rules mean.
+pub fn asks_as_written(member: &PodMember, pod: &ForeignPod) -> bool {
+    let relations = pod.relations.iter().map(relation);
+    member.node_selector == pod.node_selector && relations.eq(member.relations.iter().cloned())
+}
+
 fn relation(relation: &engine::Relation) -> PodRelation {
     let (kind, max_skew) = match relation.kind {
         RelationKind::Near => (PodRelationKind::Near, None),

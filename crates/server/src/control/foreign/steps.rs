@@ -2,7 +2,7 @@
 
 use super::super::unit_row::{StageRow, UnitRow};
 use super::group;
-use api::pods::PodGroupSpec;
+use api::pods::{PodGroupSpec, PodMember};
 use base::{Index, Uid};
 use db::control::Placement;
 use engine::{ForeignPod, PodName};
@@ -46,8 +46,11 @@ pub fn steps(
     match stage {
         StageRow::Waiting { task, .. } => {
             let mut members = spec.pods.iter();
-            let is_as_asked = |uid: &str| here(uid).is_some_and(|pod| pod.node.is_none());
-            if members.all(|member| is_as_asked(&member.uid)) {
+            let is_as_asked = |member: &PodMember| {
+                let pod = here(&member.uid).filter(|pod| pod.node.is_none());
+                pod.is_some_and(|pod| group::asks_as_written(member, pod))
+            };
+            if members.all(is_as_asked) {
                 return Vec::new();
             }
             vec![
@@ -208,6 +211,42 @@ mod tests {
             .map(shown)
             .collect();
         assert_eq!(steps, expect);
+    }
+
+    /// A pod that asks for other places while it waits is gathered anew.
+    #[test]
+    fn what_asks_for_something_else_is_taken_back() {
+        let asked = pod("a", Gang::Single);
+        let spec = PodGroupSpec {
+            size: 1,
+            pods: vec![group::member(&asked)],
+            ..PodGroupSpec::default()
+        };
+        let unit = UnitRow {
+            stage: StageRow::Waiting {
+                task: Uid(2),
+                since: Time::from_ms(0),
+            },
+            ..UnitRow::new()
+        };
+        let steps_of = |pod: &ForeignPod| {
+            let pods = Pods::from([(pod.pod.uid.clone(), pod.clone())]);
+            steps(&spec, Some(&unit), &[], &pods).len()
+        };
+        assert_eq!(steps_of(&asked), 0);
+        let mut other = asked.clone();
+        let label = "affinity/podAntiAffinity-1";
+        other
+            .node_selector
+            .insert(label.to_owned(), "free".to_owned());
+        assert_eq!(steps_of(&other), 2, "withdrawn and removed");
+        let mut other = asked;
+        other.relations.push(engine::Relation {
+            kind: engine::RelationKind::Apart,
+            key: "k".to_owned(),
+            label: "host".to_owned(),
+        });
+        assert_eq!(steps_of(&other), 2);
     }
 
     #[test]
