@@ -36,6 +36,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     loop {
         let now = Instant::now();
         done.retain(|_, at| now.duration_since(*at) < AGAIN);
+        let mut rest = PERIOD;
         if let Some(epoch) = shared.epoch() {
             let mut todo = shared.cache.todo();
             todo.retain(|todo| {
@@ -52,10 +53,11 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
                 .map(|todo| async move { perform(shared, epoch, &todo).await });
             let mut calls = futures_util::stream::iter(calls).buffer_unordered(CALLS);
             while calls.next().await.is_some() {}
+            rest = shared.cache.rest(PERIOD);
         }
         tokio::select! {
             () = shared.cache.poke.notified() => {}
-            () = tokio::time::sleep(shared.cache.rest(PERIOD)) => {}
+            () = tokio::time::sleep(rest) => {}
             () = stop.cancelled() => return,
         }
     }

@@ -203,7 +203,8 @@ impl Rules {
         }));
         let ports = self.ports.iter();
         relations.extend(ports.map(|port| {
-            let key = format!("{}/{}", port.protocol, port.port);
+            let address = port.address.as_deref().unwrap_or("*");
+            let key = format!("{address}/{}/{}", port.protocol, port.port);
             relation(engine::RelationKind::Apart, &key, HOST)
         }));
         relations
