@@ -141,6 +141,7 @@ impl Other {
                 labels: Arc::new(labels),
                 rules: Arc::new(rules),
                 waits: is_foreign && is_unbound && refused.is_none(),
+                is_ending: pod.metadata.deletion_timestamp.is_some(),
                 node: spec.node_name.clone().filter(|node| !node.is_empty()),
             }),
             is_unbound,

@@ -40,6 +40,8 @@ pub(crate) struct Neighbour {
     pub(crate) node: Option<String>,
     /// It waits for a node from us.
     pub(crate) waits: bool,
+    /// It was asked to end.
+    pub(crate) is_ending: bool,
 }
 
 struct Known {
@@ -254,6 +256,7 @@ impl Relations {
             Some(Placed {
                 subject: known.subject(other),
                 node: known.node()?,
+                is_ending: known.pod.is_ending,
             })
         });
         let world = World {

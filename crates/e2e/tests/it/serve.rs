@@ -3,8 +3,9 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-/// A process that serves trees only, in kB of resident memory.
-const RSS_MAX_KB: u64 = 40 * 1024;
+/// What a process that serves trees only has for itself, in kB. Its code comes on top, which in a build for tests is several times as
+/// large as in a release: the bench `serve.start` measures the whole there.
+const OWN_MAX_KB: u64 = 10 * 1024;
 
 #[test]
 fn it_serves_a_directory_in_little_memory_and_ends_when_told() {
@@ -39,12 +40,12 @@ fn it_serves_a_directory_in_little_memory_and_ends_when_told() {
         curl(&["--data", "{\"instances\":[[2.04,-2.56,4.0]]}", &predict]).contains("0.81197")
     });
     let status = std::fs::read_to_string(format!("/proc/{}/status", serve.id())).unwrap();
-    let rss = status
+    let own = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .find_map(|line| line.strip_prefix("RssAnon:"))
         .unwrap();
-    let rss: u64 = rss.trim().trim_end_matches(" kB").parse().unwrap();
-    assert!(rss < RSS_MAX_KB, "{rss} kB");
+    let own: u64 = own.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(own < OWN_MAX_KB, "{own} kB");
     let pid = rustix::process::Pid::from_raw(serve.id() as i32).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert!(serve.wait().unwrap().success());

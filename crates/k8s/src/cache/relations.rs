@@ -91,5 +91,6 @@ pub(super) fn neighbour(pod: &PodView) -> Option<Neighbour> {
         rules: Arc::default(),
         node: pod.node.clone(),
         waits: false,
+        is_ending: pod.is_deleting,
     })
 }

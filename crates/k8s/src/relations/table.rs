@@ -20,6 +20,7 @@ pub(super) struct Subject<'a> {
 pub(super) struct Placed<'a> {
     pub(super) subject: Subject<'a>,
     pub(super) node: &'a str,
+    pub(super) is_ending: bool,
 }
 
 /// Why a node is not allowed: the field.
@@ -149,7 +150,8 @@ impl<'a> Table<'a> {
             };
             forbid(&rules.against, of, &mut table.against);
             forbid(&of.rules.against, subject, &mut table.theirs);
-            if of.space == subject.space {
+            // A domain is not fuller for who is about to leave it.
+            if of.space == subject.space && !one.is_ending {
                 for counts in &mut table.spread {
                     counts.add(one, world);
                 }

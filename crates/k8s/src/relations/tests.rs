@@ -54,6 +54,7 @@ fn put(relations: &mut Relations, pod: &Pod, node: Option<&str>) {
         rules: Arc::new(rules(pod)),
         node: node.map(str::to_owned),
         waits: node.is_none(),
+        is_ending: pod.metadata.deletion_timestamp.is_some(),
     };
     relations.put(&place(&name), neighbour);
 }
@@ -320,6 +321,25 @@ fn pods_are_spread_over_domains() {
         "",
     );
     check(&even, "web", spread("web", "rack", 1, json!({})), "");
+}
+
+/// Pods that are asked to end fill no domain, though they keep others away until they have gone.
+#[test]
+fn who_leaves_counts_for_no_spread() {
+    let web = |name: &str| raw(name, "web", json!({}));
+    let mut ending = web("1");
+    ending.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).ok();
+    let mut relations = Relations::default();
+    put(&mut relations, &ending, Some("a"));
+    for (name, node) in [("2", "c"), ("3", "d")] {
+        put(&mut relations, &web(name), Some(node));
+    }
+    let even = raw("new", "web", spread("web", "zone", 1, json!({})));
+    put(&mut relations, &even, None);
+    assert_eq!(allowed(&mut relations, "new"), "ab");
+    let alone = raw("alone", "job", against(&[term("web", HOST)]));
+    put(&mut relations, &alone, None);
+    assert_eq!(allowed(&mut relations, "alone"), "be");
 }
 
 /// Several pods are placed in one round: the first takes the room, the next is told before it is bound.
