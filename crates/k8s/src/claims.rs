@@ -4,13 +4,13 @@
 use crate::config::{Checkpoints, Config};
 use crate::error::{failed, is_gone, status};
 use crate::names;
-use crate::port::Shared;
+use crate::port::{Shared, only};
 use crate::storage::{Claim, SELECTED_NODE, Wish};
 use crate::volumes::Act;
 use base::Uid;
 use engine::{EngineError, Group};
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
@@ -91,14 +91,7 @@ pub(crate) async fn drop(shared: &Shared, owner: Uid) -> Result<(), EngineError>
     for claim in shared.cache.claims_of(owner) {
         let (namespace, name) = &claim.place;
         let api: Api<PersistentVolumeClaim> = Api::namespaced(shared.client.clone(), namespace);
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: Some(claim.uid.clone()),
-                resource_version: None,
-            }),
-            ..DeleteParams::default()
-        };
-        match api.delete(name, &params).await {
+        match api.delete(name, &only(&claim.uid)).await {
             Err(error) if !is_gone(&error) => {
                 return Err(failed(format!("deleting the claim `{name}`"), error));
             }

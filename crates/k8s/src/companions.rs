@@ -3,7 +3,7 @@
 
 use crate::manifest;
 use crate::names;
-use crate::port::Shared;
+use crate::port::{Shared, only};
 use crate::view::{Holder, HolderKind, Place, place};
 use base::Uid;
 use engine::{EngineError, Group, Life};
@@ -11,7 +11,6 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::resource::v1::ResourceClaimTemplate;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
-use kube::api::{DeleteParams, Preconditions};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -159,13 +158,7 @@ pub(crate) async fn make(shared: &Shared, group: &Group) -> Result<(), EngineErr
 /// Deletes one.
 pub(crate) async fn delete(shared: &Shared, companion: &Companion) -> kube::Result<()> {
     let (namespace, name) = &companion.place;
-    let params = DeleteParams {
-        preconditions: Some(Preconditions {
-            uid: Some(companion.uid.clone()),
-            resource_version: None,
-        }),
-        ..DeleteParams::default()
-    };
+    let params = only(&companion.uid);
     let client = shared.client.clone();
     if companion.of.is_service() {
         let api = Api::<Service>::namespaced(client, namespace);

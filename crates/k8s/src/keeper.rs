@@ -6,7 +6,7 @@ use crate::cache::{Cache, Todo};
 use crate::companions;
 use crate::error::{is_conflict, is_gone, status};
 use crate::names;
-use crate::port::Shared;
+use crate::port::{Shared, only};
 use crate::view::PodView;
 use crate::volumes::Act;
 use base::{Epoch, Time};
@@ -14,7 +14,7 @@ use engine::{End, EngineError, Prepared, ReplicaKey, Slot};
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 use std::collections::HashMap;
@@ -263,11 +263,7 @@ pub(crate) async fn stop_pod(client: &Client, pod: &PodView, grace_ms: u64) -> k
         } else {
             u32::try_from(seconds).unwrap_or(u32::MAX)
         }),
-        preconditions: Some(Preconditions {
-            uid: Some(pod.uid.clone()),
-            resource_version: None,
-        }),
-        ..DeleteParams::default()
+        ..only(&pod.uid)
     };
     pods.delete(name, &params).await.map(drop)
 }

@@ -418,6 +418,17 @@ impl K8s {
     }
 }
 
+/// Deletes this very object, whatever has its name by then.
+pub(crate) fn only(uid: &str) -> DeleteParams {
+    DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    }
+}
+
 impl Shared {
     /// Writes a Deployment's Slots and how many pods they need.
     pub(crate) async fn rewrite(&self, holder: &Holder, epoch: Epoch) -> kube::Result<()> {
@@ -452,11 +463,8 @@ impl Shared {
     async fn delete(&self, holder: &Holder) -> kube::Result<()> {
         let (namespace, name) = &holder.place;
         let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: Some(holder.uid.clone()),
-                resource_version: None,
-            }),
-            ..DeleteParams::background()
+            propagation_policy: DeleteParams::background().propagation_policy,
+            ..only(&holder.uid)
         };
         let client = self.client.clone();
         match holder.kind {
