@@ -461,16 +461,16 @@ impl Cache {
         let claims = pod.filter(|pod| volumes::waits(pod)).map(|pod| &pod.claims);
         let needs = claims.map(|claims| inner.needs(claims, &slot.node));
         let waits = needs.and_then(|needs| needs.waits);
-        let mut now = match pod.filter(|pod| !pod.devices.is_empty()) {
-            None => report(holder, slot, pod, waits),
-            Some(pod) => {
-                let name = pod.name();
-                let hindered = || inner.devices.hindrance(&name).map(str::to_owned);
-                let mut now = report(holder, slot, Some(pod), waits.or_else(hindered));
-                now.devices.extend(inner.devices.given(&name));
-                now
-            }
+        let claimant = pod.filter(|pod| !pod.devices.is_empty());
+        let claimant = claimant.map(PodView::name);
+        let hindered = || {
+            let why = inner.devices.hindrance(claimant.as_ref()?)?;
+            Some(why.to_owned())
         };
+        let mut now = report(holder, slot, pod, waits.or_else(hindered));
+        if let Some(claimant) = &claimant {
+            now.devices.extend(inner.devices.given(claimant));
+        }
         if let (Some(before), Phase::Ended(end)) = (self.journal.report(key), &now.phase)
             && let Phase::Ended(known) = &before.phase
             && (end.exit_code, end.signal) == (None, None)

@@ -315,28 +315,35 @@ struct Asked {
 impl Asked {
     fn new(gpu_class: Option<&String>, resources: &Resources) -> Asked {
         let mut counted = resources.clone();
-        let mut claimed = BTreeMap::new();
-        for (name, count) in std::mem::take(&mut counted.extended) {
-            match name.strip_prefix(COUNTED) {
-                _ if count == 0 => {}
-                Some(class) => drop(claimed.insert(class.to_owned(), count)),
-                None => drop(counted.extended.insert(name, count)),
-            }
+        counted
+            .extended
+            .retain(|name, count| *count != 0 && !name.starts_with(COUNTED));
+        if gpu_class.is_some() {
+            counted.gpu_milli = 0;
         }
-        if let Some(class) = gpu_class.filter(|_| counted.gpu_milli != 0) {
-            let gpus = std::mem::take(&mut counted.gpu_milli) / 1000;
-            *claimed.entry(class.clone()).or_default() += gpus;
+        let mut claimed = BTreeMap::new();
+        for (class, count) in self::claimed(gpu_class, resources) {
+            *claimed.entry(class.to_owned()).or_default() += count;
         }
         Asked { counted, claimed }
     }
 }
 
+/// Devices that are claimed, with their classes; one class may come twice.
+fn claimed<'a>(
+    gpu_class: Option<&'a String>,
+    resources: &'a Resources,
+) -> impl Iterator<Item = (&'a str, u64)> {
+    let extended = resources.extended.iter();
+    let named = extended.filter_map(|(name, count)| Some((name.strip_prefix(COUNTED)?, *count)));
+    let gpus = gpu_class.map(|class| (class.as_str(), resources.gpu_milli / 1000));
+    named.chain(gpus).filter(|(_, count)| *count != 0)
+}
+
 /// Whether a Group's pods claim devices.
 pub(crate) fn claims_devices(gpu_class: Option<&String>, group: &Group) -> bool {
-    let resources = &group.template.resources;
-    let mut extended = resources.extended.iter();
-    gpu_class.is_some() && resources.gpu_milli != 0
-        || extended.any(|(name, count)| *count != 0 && name.starts_with(COUNTED))
+    let mut claimed = claimed(gpu_class, &group.template.resources);
+    claimed.next().is_some()
 }
 
 /// What the claims of a Group's pods are made from; `None` where they claim no devices.

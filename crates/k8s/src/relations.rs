@@ -11,7 +11,7 @@ use crate::affinity::{Labels, Site};
 use crate::view::Place;
 use engine::{ForeignPod, NodeReport, PodName, Prepared};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -20,7 +20,7 @@ mod rules;
 mod table;
 
 pub(crate) use rules::{Rules, selector};
-use table::{Placed, Subject, Table, World};
+use table::{Placed, Sites, Subject, Table, World};
 
 /// Before the names of labels and keys of ours. Kubernetes never sees them.
 const RELATED: &str = "affinity/";
@@ -178,12 +178,12 @@ impl Relations {
     /// Whether nodes are to be looked at now.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         let is_long_ago = |at: Instant| now.saturating_duration_since(at) >= LOOK;
-        self.is_stale && self.looked.is_none_or(is_long_ago)
+        self.is_stale() && self.looked.is_none_or(is_long_ago)
     }
 
-    /// Whether they will have to be.
+    /// Whether they will have to be: where nobody asks and nobody keeps others away, nothing follows from what changed.
     pub(crate) fn is_stale(&self) -> bool {
-        self.is_stale
+        self.is_stale && !(self.asks.is_empty() && self.guards.is_empty())
     }
 
     /// Looks anew at everything that is asked for.
@@ -205,52 +205,46 @@ impl Relations {
             }
         }
         let labels: Vec<String> = self.asks.keys().cloned().collect();
-        let mut news = News::default();
+        let sites = sites(nodes);
+        let mut changed = BTreeSet::new();
         for label in labels {
-            self.look_at(&label, nodes, &mut news);
+            changed.extend(self.look_at(&label, &sites));
         }
-        news.pods.extend(bound);
         self.asks.retain(|_, ask| !ask.pods.is_empty());
         (self.is_stale, self.looked) = (false, Some(now));
-        news
+        News {
+            nodes: changed,
+            pods: bound,
+        }
     }
 
-    /// Looks anew at what pods with this label ask for.
-    pub(crate) fn look_at(
-        &mut self,
-        label: &str,
-        nodes: &BTreeMap<String, NodeReport>,
-        news: &mut News,
-    ) {
-        let free = self.free(label, nodes).unwrap_or_default();
-        if let Some(ask) = self.asks.get_mut(label) {
-            let changed = ask.nodes.symmetric_difference(&free).cloned();
-            news.nodes.extend(changed);
-            ask.nodes = free;
-        }
+    /// Looks anew at what pods with this label ask for: nodes that have it now, or no more.
+    pub(crate) fn look_at(&mut self, label: &str, sites: &Sites<'_>) -> BTreeSet<String> {
+        let free = self.free(label, sites).unwrap_or_default();
+        let Some(ask) = self.asks.get_mut(label) else {
+            return BTreeSet::new();
+        };
+        let changed = ask.nodes.symmetric_difference(&free).cloned().collect();
+        ask.nodes = free;
+        changed
     }
 
     /// Where what is asked for is allowed.
-    fn free(&self, label: &str, nodes: &BTreeMap<String, NodeReport>) -> Option<BTreeSet<String>> {
+    fn free(&self, label: &str, sites: &Sites<'_>) -> Option<BTreeSet<String>> {
         let pods = &self.asks.get(label)?.pods;
         // One that has its place takes room from those that have none.
         let is_open = |place: &&Place| self.pods.get(*place).is_some_and(|pod| pod.kept.is_none());
         let place = pods.iter().find(is_open).or(pods.first())?;
-        let sites = sites(nodes);
-        let table = self.table(place, &sites)?;
-        let is_free = |name: &&String| {
-            let labels = &nodes[*name].labels;
-            table.refuses(Site { name, labels }).is_none()
-        };
-        Some(nodes.keys().filter(is_free).cloned().collect())
+        let table = self.table(place, sites)?;
+        let free = sites.iter().filter(|(name, labels)| {
+            let site = Site { name, labels };
+            table.refuses(site).is_none()
+        });
+        Some(free.map(|(name, _)| (*name).to_owned()).collect())
     }
 
     /// What matters for one pod.
-    fn table<'a>(
-        &'a self,
-        place: &'a Place,
-        sites: &'a HashMap<&'a str, &'a Labels>,
-    ) -> Option<Table<'a>> {
+    fn table<'a>(&'a self, place: &'a Place, sites: &'a Sites<'a>) -> Option<Table<'a>> {
         let others = self.pods.iter().filter(|(other, _)| *other != place);
         let placed = others.filter_map(|(other, known)| {
             Some(Placed {
@@ -343,7 +337,8 @@ impl Known {
     }
 }
 
-fn sites(nodes: &BTreeMap<String, NodeReport>) -> HashMap<&str, &Labels> {
+/// Labels of nodes by their names.
+pub(crate) fn sites(nodes: &BTreeMap<String, NodeReport>) -> Sites<'_> {
     let all = nodes.iter();
     all.map(|(name, node)| (name.as_str(), &node.labels))
         .collect()

@@ -1,7 +1,7 @@
 //! The part of the cache that knows how pods of others stand to other pods and to nodes.
 
 use super::{Cache, Inner};
-use crate::relations::{LOOK, Neighbour, News};
+use crate::relations::{LOOK, Neighbour, sites};
 use crate::view::{Place, PodView};
 use engine::{PodName, Prepared};
 use std::collections::BTreeMap;
@@ -23,18 +23,15 @@ impl Cache {
         let Inner {
             relations, nodes, ..
         } = inner;
-        let mut news = News::default();
-        match pod {
-            None => relations.remove(place),
-            Some(pod) => {
-                if let Some(label) = relations.put(place, pod) {
-                    relations.look_at(&label, nodes, &mut news);
-                }
+        let Some(pod) = pod else {
+            relations.remove(place);
+            return;
+        };
+        if let Some(label) = relations.put(place, pod) {
+            for node in relations.look_at(&label, &sites(nodes)) {
+                self.tell_node(inner, &node);
             }
         }
-        // Who came is told of by whoever asks.
-        news.pods.remove(place);
-        self.tell_news(inner, news);
     }
 
     /// Looks at what changed since, where it is time for that.
@@ -47,10 +44,6 @@ impl Cache {
             relations, nodes, ..
         } = inner;
         let news = relations.look(nodes, now);
-        self.tell_news(inner, news);
-    }
-
-    fn tell_news(&self, inner: &Inner, news: News) {
         for node in &news.nodes {
             self.tell_node(inner, node);
         }
@@ -77,8 +70,9 @@ impl Cache {
             relations, nodes, ..
         } = &mut *inner;
         let prepared = relations.keep(pod, node, nodes, Instant::now());
-        drop(inner);
-        self.poke.notify_one();
+        if relations.is_stale() {
+            self.poke.notify_one();
+        }
         prepared
     }
 }

@@ -78,10 +78,13 @@ struct Counts<'a> {
     least: u32,
 }
 
+/// Labels of nodes by their names.
+pub(crate) type Sites<'a> = HashMap<&'a str, &'a Labels>;
+
 /// Nodes with their labels, and the labels of namespaces.
 #[derive(Clone, Copy)]
 pub(super) struct World<'a> {
-    pub(super) sites: &'a HashMap<&'a str, &'a Labels>,
+    pub(super) sites: &'a Sites<'a>,
     pub(super) spaces: &'a BTreeMap<String, Arc<Labels>>,
 }
 
