@@ -270,9 +270,13 @@ fn beat(nodes: &[String]) {
 
 /// What a kubelet would say of a pod whose programs have ended.
 fn end(pod: &str) {
-    let ended = json!({"status": {"phase": "Succeeded"}}).to_string();
-    let words = ["--subresource=status", "--type=merge", "-p", &ended];
-    kubectl(&[&["patch", "pod", pod][..], &words].concat(), "");
+    say_phase(pod, "Succeeded").expect("it is there");
+}
+
+fn say_phase(pod: &str, phase: &str) -> Result<String, String> {
+    let said = json!({"status": {"phase": phase}}).to_string();
+    let words = ["--subresource=status", "--type=merge", "-p", &said];
+    try_kubectl(&[&["patch", "pod", pod][..], &words].concat(), "")
 }
 
 pub(super) fn is_told(pod: &str, words: &str) -> bool {
@@ -605,10 +609,8 @@ fn end_asked(name: &str) {
         .filter(|pod| pod["metadata"]["deletionTimestamp"].is_string());
     let names = asked.filter_map(|pod| pod["metadata"]["name"].as_str());
     for pod in names.filter(|pod| pod.starts_with(name)) {
-        let ended = json!({"status": {"phase": "Failed"}}).to_string();
-        let words = ["--subresource=status", "--type=merge", "-p", &ended];
         // It may be gone by now.
-        let _ = try_kubectl(&[&["patch", "pod", pod][..], &words].concat(), "");
+        let _ = say_phase(pod, "Failed");
         let now = ["--force", "--grace-period=0", "--wait=false"];
         let _ = try_kubectl(&[&["delete", "pod", pod][..], &now].concat(), "");
     }

@@ -70,6 +70,14 @@ fn unbound(lab: &Lab, name: &str) -> Vec<String> {
     pods.map(str::to_owned).collect()
 }
 
+/// One of them has no node, and is told why.
+#[track_caller]
+fn one_waits(lab: &Lab, name: &str, why: &str) {
+    let waiting = unbound(lab, name);
+    assert_eq!(waiting.len(), 1, "{waiting:?}");
+    eventually("it is told why", PATIENCE, || is_told(&waiting[0], why));
+}
+
 fn delete(names: &[&str]) {
     kubectl(&[&["delete", "deployment"], names].concat(), "");
 }
@@ -92,11 +100,7 @@ fn pods_of_others_keep_apart_and_together() {
     eventually("each node has one", PATIENCE, || {
         counts(&lab, "beds-alone") == [1, 1, 1]
     });
-    let waiting = unbound(&lab, "beds-alone");
-    assert_eq!(waiting.len(), 1, "{waiting:?}");
-    eventually("the fourth is told why", PATIENCE, || {
-        is_told(&waiting[0], "podAntiAffinity")
-    });
+    one_waits(&lab, "beds-alone", "podAntiAffinity");
 
     // A place that is free again is taken by one of those that wait.
     let gone = by_node(&lab, "beds-alone").into_values().flatten().next();
@@ -166,11 +170,7 @@ fn pods_of_others_are_spread_and_have_ports_of_their_own() {
     eventually("each node's port is taken", PATIENCE, || {
         counts(&lab, "even-port") == [1, 1, 1]
     });
-    let waiting = unbound(&lab, "even-port");
-    assert_eq!(waiting.len(), 1, "{waiting:?}");
-    eventually("the fourth is told why", PATIENCE, || {
-        is_told(&waiting[0], "hostPort")
-    });
+    one_waits(&lab, "even-port", "hostPort");
     port["containers"][0]["ports"][0]["hostPort"] = json!(8081);
     apply(&[deployment(&lab, "even", "even-other", 1, &port)]);
     eventually("another port is free", PATIENCE, || {
